@@ -1,0 +1,65 @@
+//! The face towards nginx: the module's tables, and all of the unsafe code.
+
+use core::ptr;
+
+use nginx_sys::{
+    ngx_conf_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_HTTP_MODULE,
+};
+use ngx::core::Status;
+use ngx::http::{HttpModule, HttpModuleServerConf};
+
+mod clock;
+mod conf;
+mod connection;
+mod keepalive;
+mod log;
+mod peer;
+
+/// The module, as ngx's traits see it.
+struct IdleTimeoutModule;
+
+static NGX_HTTP_UPSTREAM_IDLE_TIMEOUT_MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(IdleTimeoutModule::postconfiguration),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: Some(IdleTimeoutModule::create_srv_conf),
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+// the table that nginx reads from a dynamic module
+ngx::ngx_modules!(ngx_http_upstream_idle_timeout_module);
+
+#[allow(non_upper_case_globals)]
+static mut ngx_http_upstream_idle_timeout_module: ngx_module_t = ngx_module_t {
+    ctx: ptr::addr_of!(NGX_HTTP_UPSTREAM_IDLE_TIMEOUT_MODULE_CTX).cast_mut().cast(),
+    commands: ptr::addr_of_mut!(conf::COMMANDS).cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+// SAFETY: `create_srv_conf` of the trait makes a value of this type.
+unsafe impl HttpModuleServerConf for IdleTimeoutModule {
+    type ServerConf = conf::ServerConf;
+}
+
+impl HttpModule for IdleTimeoutModule {
+    fn module() -> &'static ngx_module_t {
+        // SAFETY: nginx writes to the table while it loads modules, before any callback of the module.
+        unsafe { &*ptr::addr_of!(ngx_http_upstream_idle_timeout_module) }
+    }
+
+    unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+        log::install();
+
+        // SAFETY: nginx passes the configuration that it is reading, to this callback alone.
+        let cf = unsafe { &*cf };
+
+        match conf::wrap_upstreams(cf) {
+            Ok(()) => Status::NGX_OK.into(),
+            Err(conf::Failed) => Status::NGX_ERROR.into(),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The directive, and what is made of it once the whole configuration is read.
+
+use core::ffi::{c_char, c_void};
+use core::fmt;
+use core::ptr::{self, NonNull};
+use core::slice;
+
+use nginx_sys::{
+    ngx_command_t, ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t,
+    ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_HTTP_MAIN_CONF,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG, NGX_LOG_WARN,
+};
+use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
+use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
+use ngx::ngx_string;
+
+use super::keepalive::KeepaliveModule;
+use super::{log, peer, IdleTimeoutModule};
+use crate::policy::{Msec, Policy, PolicyError};
+
+const DIRECTIVE: &str = "upstream_idle_timeout";
+
+pub static mut COMMANDS: [ngx_command_t; 2] = [
+    ngx_command_t {
+        name: ngx_string!("upstream_idle_timeout"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_UPS_CONF | NGX_CONF_1MORE) as ngx_uint_t,
+        set: Some(cmd_upstream_idle_timeout),
+        conf: NGX_HTTP_SRV_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t::empty(),
+];
+
+/// The configuration of http{} or of an upstream{}.
+#[derive(Default)]
+pub struct ServerConf {
+    directive: Option<Directive>,
+    /// Set when the module looks after the upstream.
+    pub wrapped: Option<Wrapped>,
+}
+
+/// The directive as it stands in the configuration.
+#[derive(Clone, Copy)]
+struct Directive {
+    /// None for `off`.
+    policy: Option<Policy>,
+    file: ngx_str_t,
+    line: ngx_uint_t,
+}
+
+/// An upstream whose `peer.init` was replaced, and by what it is to be handled.
+pub struct Wrapped {
+    pub policy: Policy,
+    pub init: ngx_http_upstream_init_peer_pt,
+}
+
+/// The configuration is wrong, and the log says why.
+pub struct Failed;
+
+/// What is wrong with the arguments of the directive.
+enum ArgumentError<'a> {
+    Value(&'a ngx_str_t),
+    Parameter(&'a ngx_str_t),
+    Duplicate(&'a ngx_str_t),
+    MarginNotLess { margin: &'a ngx_str_t, timeout: &'a ngx_str_t },
+}
+
+impl fmt::Display for ArgumentError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "invalid value \"{value}\""),
+            Self::Parameter(value) => write!(f, "invalid parameter \"{value}\""),
+            Self::Duplicate(value) => write!(f, "duplicate parameter \"{value}\""),
+            Self::MarginNotLess { margin, timeout } => {
+                write!(f, "\"{margin}\" must be less than the timeout \"{timeout}\"")
+            }
+        }?;
+
+        write!(f, " in \"{DIRECTIVE}\" directive")
+    }
+}
+
+/// Reads the arguments of the directive: `off`, or a time and parameters.
+fn parse(args: &[ngx_str_t]) -> Result<Option<Policy>, ArgumentError<'_>> {
+    let [timeout, parameters @ ..] = args else {
+        return Ok(None);
+    };
+
+    if timeout.as_bytes() == b"off" {
+        return match parameters {
+            [] => Ok(None),
+            [parameter, ..] => Err(ArgumentError::Parameter(parameter)),
+        };
+    }
+
+    let mut margin = None;
+
+    for parameter in parameters {
+        let Some(value) = parameter.strip_prefix("margin=") else {
+            return Err(ArgumentError::Parameter(parameter));
+        };
+
+        let value = parse_time(value).ok_or(ArgumentError::Parameter(parameter))?;
+
+        if margin.replace((value, parameter)).is_some() {
+            return Err(ArgumentError::Duplicate(parameter));
+        }
+    }
+
+    let time = parse_time(*timeout).ok_or(ArgumentError::Value(timeout))?;
+
+    match (Policy::new(time, margin.map(|(value, _)| value)), margin) {
+        (Ok(policy), _) => Ok(Some(policy)),
+        (Err(PolicyError::MarginNotLess), Some((_, margin))) => {
+            Err(ArgumentError::MarginNotLess { margin, timeout })
+        }
+        (Err(_), _) => Err(ArgumentError::Value(timeout)),
+    }
+}
+
+fn parse_time(mut value: ngx_str_t) -> Option<Msec> {
+    // SAFETY: the string is part of the configuration; nginx reads no further than its length.
+    let msec = unsafe { ngx_parse_time(&mut value, 0) };
+
+    Msec::try_from(msec).ok()
+}
+
+/// Wraps `peer.init` of every upstream that has a policy, its own or that of http{}, and keeps connections.
+pub fn wrap_upstreams(cf: &ngx_conf_t) -> Result<(), Failed> {
+    let inherited = IdleTimeoutModule::server_conf(cf).and_then(|conf| conf.directive);
+    let module = KeepaliveModule::find(cf);
+
+    for upstream in explicit_upstreams(cf) {
+        let Some(conf) = IdleTimeoutModule::server_conf_mut(upstream) else {
+            continue;
+        };
+
+        let Some(directive) = conf.directive.or(inherited) else {
+            continue;
+        };
+
+        let Some(policy) = directive.policy else {
+            continue;
+        };
+
+        let Some(keepalive) = module.and_then(|module| module.of(upstream)) else {
+            if conf.directive.is_none() {
+                continue;
+            }
+
+            return Err(directive.fail_without_keepalive(cf, upstream));
+        };
+
+        if keepalive.timeout < policy.limit() {
+            directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout, policy.limit());
+        }
+
+        let init = upstream.peer.init.replace(peer::init_peer);
+        conf.wrapped = Some(Wrapped { policy, init });
+
+        ::log::info!(
+            "upstream \"{}\": idle connections are let go after {} ms of {} ms",
+            upstream.host,
+            policy.limit(),
+            policy.timeout()
+        );
+    }
+
+    Ok(())
+}
+
+/// The upstream{} blocks of the configuration.
+fn explicit_upstreams(
+    cf: &ngx_conf_t,
+) -> impl Iterator<Item = &'static mut ngx_http_upstream_srv_conf_t> {
+    let upstreams: &[*mut ngx_http_upstream_srv_conf_t] =
+        match NgxHttpUpstreamModule::main_conf(cf).map(|conf| &conf.upstreams) {
+            // SAFETY: nginx's array holds as many pointers as it says.
+            Some(array) if array.nelts > 0 => unsafe {
+                slice::from_raw_parts(array.elts.cast(), array.nelts)
+            },
+            _ => &[],
+        };
+
+    upstreams
+        .iter()
+        // SAFETY: each points to an upstream of its own, which lives as long as the configuration.
+        .filter_map(|upstream| unsafe { upstream.as_mut() })
+        .filter(|upstream| !upstream.srv_conf.is_null())
+}
+
+impl Directive {
+    /// The directive that nginx is reading.
+    fn here(cf: &ngx_conf_t, policy: Option<Policy>) -> Self {
+        // SAFETY: nginx sets the file that it reads, for as long as it reads.
+        match unsafe { cf.conf_file.as_ref() } {
+            Some(file) => Self { policy, file: file.file.name, line: file.line },
+            None => Self { policy, file: ngx_str_t::empty(), line: 0 },
+        }
+    }
+
+    fn fail_without_keepalive(
+        &self,
+        cf: &ngx_conf_t,
+        upstream: &ngx_http_upstream_srv_conf_t,
+    ) -> Failed {
+        let message = format_args!(
+            "\"{DIRECTIVE}\" directive requires \"keepalive\" in upstream \"{}\"",
+            upstream.host
+        );
+        self.log(NGX_LOG_EMERG, cf, message);
+
+        Failed
+    }
+
+    fn warn_of_keepalive_timeout(
+        &self,
+        cf: &ngx_conf_t,
+        upstream: &ngx_http_upstream_srv_conf_t,
+        timeout: Msec,
+        limit: Msec,
+    ) {
+        let message = format_args!(
+            "\"keepalive_timeout\" of {timeout} ms in upstream \"{}\" \
+             is shorter than the {limit} ms of \"{DIRECTIVE}\" directive",
+            upstream.host
+        );
+        self.log(NGX_LOG_WARN, cf, message);
+    }
+
+    /// Logs a message about the place of the directive, which nginx has long passed by.
+    fn log(&self, level: u32, cf: &ngx_conf_t, message: fmt::Arguments<'_>) {
+        if let Some(log) = NonNull::new(cf.log) {
+            // SAFETY: nginx sets the log of the configuration that it reads.
+            unsafe {
+                log::write(level, log, format_args!("{message} in {}:{}", self.file, self.line))
+            };
+        }
+    }
+}
+
+/// Handles the directive.
+unsafe extern "C" fn cmd_upstream_idle_timeout(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it reads.
+    let cf = unsafe { &mut *cf };
+    // SAFETY: `create_srv_conf` made the configuration of this level.
+    let conf = unsafe { &mut *conf.cast::<ServerConf>() };
+
+    match conf.set(cf) {
+        Ok(()) => NGX_CONF_OK,
+        Err(message) => message,
+    }
+}
+
+impl ServerConf {
+    /// Takes the directive that nginx has read; an error is what its handler returns.
+    fn set(&mut self, cf: &mut ngx_conf_t) -> Result<(), *mut c_char> {
+        if self.directive.is_some() {
+            return Err(c"is duplicate".as_ptr().cast_mut());
+        }
+
+        // SAFETY: the array holds the words of the directive, as many as it says.
+        let words = unsafe { slice::from_raw_parts((*cf.args).elts.cast(), (*cf.args).nelts) };
+        let arguments = words.get(1..).unwrap_or_default();
+
+        match parse(arguments) {
+            Ok(policy) => {
+                self.directive = Some(Directive::here(cf, policy));
+                Ok(())
+            }
+            Err(error) => {
+                log::write_conf(NGX_LOG_EMERG, cf, format_args!("{error}"));
+                Err(NGX_CONF_ERROR)
+            }
+        }
+    }
+}
