@@ -1,0 +1,81 @@
+MODULE = ngx_http_upstream_idle_timeout_module
+
+# The nginx to build for: empty for the one that is built along from the crate nginx-src.
+NGINX ?= $(filter-out $(CURDIR)/build/nginx build/nginx,$(TEST_NGINX_BINARY))
+
+ifeq ($(NGINX),)
+    OUT := $(CURDIR)/build
+    BINARY := $(OUT)/nginx
+    CARGO_FLAGS := --release --target-dir $(OUT)/cargo
+    ENV := unset NGINX_SOURCE_DIR NGINX_BUILD_DIR
+else
+    ID := $(shell tools/nginx-info $(NGINX) id)
+    OUT := $(CURDIR)/build/$(or $(ID),$(error $(NGINX) can not be built for))
+    BINARY := $(NGINX)
+    CARGO_FLAGS := --release --target-dir $(OUT)/cargo --no-default-features
+    ENV := . $(OUT)/env
+endif
+
+SO = $(OUT)/$(MODULE).so
+
+# Suites run under the library in t/lib, or under the one of a checkout of nginx-tests.
+TEST_LIB = $(if $(NGINX_TESTS_DIR),$(NGINX_TESTS_DIR)/lib,t/lib)
+TESTS ?= t
+TEST_JOBS ?= 2
+
+.PHONY: all help demo test unittest suites check install clean build-packages
+.DELETE_ON_ERROR:
+
+all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo 'NGINX=/usr/sbin/nginx builds for an installed nginx; its headers come from Debian'\''s nginx-dev'
+	@echo 'or from NGINX_SOURCE_DIR, with NGINX_BUILD_DIR if they are configured already.'
+
+demo: all ## Show the failures of stock nginx, and none with the module
+	@tools/packages demo
+	node demo/demo.js $(BINARY) $(SO)
+
+test: unittest suites ## Run the unit tests and the suites in t/
+
+unittest: build-packages $(OUT)/env
+	@$(ENV) && cargo test $(CARGO_FLAGS)
+
+suites: all
+	@tools/packages test
+	TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_NGINX_GLOBALS)' \
+		prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
+
+check: build-packages $(OUT)/env ## Check the format, the lints and the documentation
+	cargo fmt --check
+	@$(ENV) && cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
+	@$(ENV) && RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+install: all ## Install the module where its nginx looks for modules (under DESTDIR)
+	install -D -m 644 $(SO) $(DESTDIR)$(shell tools/nginx-info $(BINARY) modules-path)/$(MODULE).so
+
+clean: ## Remove all that was built
+	rm -rf build
+
+build-packages:
+	@tools/packages build
+
+# cargo knows what has changed; it tells in its messages where it has put things
+$(SO): build-packages $(OUT)/env FORCE
+	@$(ENV) && cargo build $(CARGO_FLAGS) --message-format=json-render-diagnostics >$(OUT)/messages
+	@install -C -m 644 $$(sed -n 's/.*"filenames":\["\([^"]*lib$(MODULE)\.so\)".*/\1/p' $(OUT)/messages) $@
+ifeq ($(NGINX),)
+	@install -C -m 755 $$(sed -n 's/.*nginx-sys@.*"out_dir":"\([^"]*\)".*/\1/p' $(OUT)/messages)/objs/nginx $(BINARY)
+endif
+
+$(OUT)/env: FORCE
+	@mkdir -p $(OUT)
+ifeq ($(NGINX),)
+	@touch $@
+else
+	@tools/nginx-source $(NGINX) $(OUT)
+endif
+
+FORCE:
