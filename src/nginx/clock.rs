@@ -14,6 +14,20 @@ pub fn now() -> Msec {
     // SAFETY: the kernel writes to `ts` alone; this clock is always there, so the call can't fail.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
 
+    msec(ts)
+}
+
+/// How coarsely the kernel counts when it does so in ticks of its timer.
+pub fn tick() -> Msec {
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+
+    // SAFETY: the kernel writes to `ts` alone; it leaves a zero where there is no such clock.
+    unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &mut ts) };
+
+    msec(ts)
+}
+
+fn msec(ts: libc::timespec) -> Msec {
     let sec = Msec::try_from(ts.tv_sec).unwrap_or(0);
     let msec = Msec::try_from(ts.tv_nsec / 1_000_000).unwrap_or(0);
 

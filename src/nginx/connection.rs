@@ -46,7 +46,7 @@ impl Connection {
         self.get().idle() != 0
     }
 
-    /// How long ago the last byte arrived, where the kernel tells: it does for TCP.
+    /// How long ago the last byte arrived at the most, where the kernel tells: it does for TCP.
     pub fn last_data(self) -> Option<Msec> {
         // SAFETY: the structure is made of integers, for which zero is a value.
         let mut info: libc::tcp_info = unsafe { mem::zeroed() };
@@ -59,7 +59,8 @@ impl Connection {
         let rc =
             unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, value, &mut len) };
 
-        (rc == 0).then(|| info.tcpi_last_data_recv.into())
+        // a difference of ticks may be short by one
+        (rc == 0).then(|| Msec::from(info.tcpi_last_data_recv).saturating_add(clock::tick()))
     }
 
     /// What is remembered about the connection.
