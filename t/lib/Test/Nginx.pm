@@ -15,12 +15,14 @@ use IO::Socket::INET;
 use POSIX qw/WNOHANG/;
 use Scalar::Util qw/weaken/;
 use Test::More ();
-use Time::HiRes qw/clock_gettime CLOCK_MONOTONIC/;
 
 use Test::Nginx::Build;
 use Test::Nginx::HTTP qw/
     port log_core log_in log_out
     http http_get http_head http_start http_end http_content
+/;
+use Test::Nginx::Process qw/
+    wait_until fork_child end_process children_of output_of
 /;
 
 our @EXPORT    = qw/port log_in log_out http http_get http_head/;
@@ -151,9 +153,11 @@ sub write_file_expand {
         || ''/ge;
 
     $content =~ s/%%TESTDIR%%/$self->{dir}/g;
-    $content =~ s/%%PORT_(\d+)%%/port($1)/ge;
-    $content =~ s/%%PORT_(\d+)_UDP%%/port($1, udp => 1)/ge;
-    $content =~ s/\b127\.0\.0\.1:\K(8\d{3})/port($1)/ge;
+
+    # in one pass: a port that has been expanded may look like one to expand
+
+    $content =~ s/(?|%%PORT_(\d+)(_UDP)?%%|\b127\.0\.0\.1:\K(8\d{3})())
+        /port($1, udp => $2)/gex;
 
     return $self->write_file($name, $content);
 }
@@ -238,7 +242,7 @@ sub try_run {
 
 sub dump_config {
     my ($self) = @_;
-    return Test::Nginx::Build::output_of($self->command('-T'));
+    return output_of($self->command('-T'));
 }
 
 sub reload {
@@ -264,7 +268,8 @@ sub stop_master {
     my ($self, $pid) = @_;
 
     my @workers = children_of($pid);
-    my ($signal, $status) = end_process($pid, QUIT => 30, TERM => 10, KILL => 5);
+    my ($signal, $status)
+        = end_process($pid, QUIT => 30, TERM => 10, KILL => 5);
 
     if ($signal ne 'QUIT') {
         Test::More::diag("nginx does not quit, ended by SIG$signal");
@@ -324,98 +329,41 @@ sub waitforsocket {
     });
 }
 
-# Calls $done until it returns a defined value or time is up.
-
-sub wait_until {
-    my ($seconds, $done) = @_;
-    my $end = clock_gettime(CLOCK_MONOTONIC) + $seconds;
-
-    while (1) {
-        my $value = $done->();
-        return $value if defined $value;
-        return undef if clock_gettime(CLOCK_MONOTONIC) > $end;
-        select undef, undef, undef, 0.02;
-    }
-}
-
-# processes
-
-sub fork_child {
-    my ($code, @args) = @_;
-
-    my $pid = fork() // croak "Can't fork: $!";
-    return $pid if $pid;
-
-    # whatever happens, a child must not return into the suite
-
-    $SIG{$_} = 'DEFAULT' for qw/HUP INT TERM/;
-
-    eval {
-        ref $code ? $code->(@args) : exec $code, @args;
-        1;
-    } or warn $@;
-
-    exit(ref $code && !$@ ? 0 : 1);
-}
-
-# Sends each signal in turn, until the process is gone within the seconds that
-# belong to the signal. Returns the last signal sent and the exit status.
-
-sub end_process {
-    my ($pid, @steps) = @_;
-    my ($signal, $seconds, $status);
-
-    while (not defined $status and @steps) {
-        ($signal, $seconds) = splice @steps, 0, 2;
-        kill $signal => $pid;
-        $status = wait_until($seconds, sub { exit_status($pid) });
-    }
-
-    return ($signal, $status);
-}
-
-# undef while the process runs, 0 when it is gone but was no child of ours
-
-sub exit_status {
-    my ($pid) = @_;
-
-    return $? if waitpid($pid, WNOHANG) == $pid;
-    return kill(0, $pid) ? undef : 0;
-}
-
-sub children_of {
-    my ($pid) = @_;
-    open my $list, '<', "/proc/$pid/task/$pid/children" or return;
-    return split ' ', <$list> // '';
-}
-
 # the end
 
 sub check_error_log {
     my ($self) = @_;
 
-    my @alerts = @{ $self->{deaths} };
-    my @crashes;
-
-    open my $log, '<', "$self->{dir}/error.log";
-
-    while (defined(my $line = $log && <$log>)) {
-        push @alerts, $line if $line =~ /^\S+ (?:\S+ )?\[(?:alert|emerg)\]/;
-
-        # the message of a panic is on the line after
-
-        push @crashes, $line, $line =~ /panicked at/ ? scalar <$log> : ()
-            if $line =~ /panicked at|Sanitizer|: runtime error: /;
-    }
-
+    my ($alerts, $crashes) = $self->troubles();
     my $builder = Test::More->builder;
 
     $builder->todo_start('alerts') if $self->{todo_alerts};
-    $builder->is_eq(join('', @alerts), '', 'no alerts');
+    Test::More::is($alerts, '', 'no alerts');
     $builder->todo_end() if $self->{todo_alerts};
 
-    $builder->is_eq(join('', grep { defined } @crashes), '',
-        'no panics or sanitizer errors');
+    Test::More::is($crashes, '', 'no panics or sanitizer errors');
+}
+
+sub troubles {
+    my ($self) = @_;
+
+    my $alerts = join '', @{ $self->{deaths} };
+    my $crashes = '';
+
+    open my $log, '<', "$self->{dir}/error.log" or return ($alerts, $crashes);
+
+    while (my $line = <$log>) {
+        $alerts .= $line if $line =~ /^\S+ (?:\S+ )?\[(?:alert|emerg)\]/;
+
+        next unless $line =~ /panicked at|Sanitizer|: runtime error: /;
+
+        # the message of a panic is on the line after
+
+        $crashes .= $line;
+        $crashes .= <$log> // '' if $line =~ /panicked at/;
+    }
+
+    return ($alerts, $crashes);
 }
 
 sub clean_up {
@@ -436,3 +384,188 @@ sub clean_up {
 }
 
 1;
+
+__END__
+
+=head1 NAME
+
+Test::Nginx - run nginx with a configuration of a test's own
+
+=head1 SYNOPSIS
+
+    use Test::More;
+    use Test::Nginx;
+
+    my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(1);
+
+    $t->write_file_expand('nginx.conf', <<'EOF');
+
+    %%TEST_GLOBALS%%
+
+    daemon off;
+
+    events {
+    }
+
+    http {
+        %%TEST_GLOBALS_HTTP%%
+
+        server {
+            listen 127.0.0.1:8080;
+            location / { return 204; }
+        }
+    }
+
+    EOF
+
+    $t->run();
+
+    like(http_get('/'), qr/ 204 /, 'answered');
+
+=head1 DESCRIPTION
+
+The part of the interface of the nginx project's test library that the suites
+here need; a suite written for this one runs under that one as well.
+
+When the object goes out of scope, or the suite dies or is interrupted, nginx
+and the daemons are ended, error.log is looked through, and the directory is
+removed. Keep the object in a C<my> variable of the file, and hand it to subs
+as an argument. The nginx project's library can't finish in time otherwise.
+
+=head1 METHODS
+
+Methods whose result is not described return the object, for chaining.
+
+=over
+
+=item new()
+
+Makes a temporary directory. Without a binary the whole run of tests bails out.
+
+=item has(names), has_daemon(program)
+
+Skips the suite unless nginx has all of these, or the program is in PATH. A
+name is that of an nginx module as the options of configure spell it (http,
+proxy, upstream_zone, http_ssl, stub_status), or one of: unix, socket_ssl (the
+Perl module), socket_ssl_sni, socket_ssl_alpn, openssl:1.1.1 (at least). Any
+other name is a regular expression that the output of C<nginx -V> must match.
+
+=item has_module(name), has_feature(name), has_version('1.29.7')
+
+The same questions, one for modules, one for the rest, one for the version of
+nginx (at least), answered with true or false.
+
+=item plan(n)
+
+Plans n tests, and the two that the library adds at the end: I<no alerts> fails
+on a message of level alert or emerg in error.log (a worker that exited on a
+signal is an alert), and when nginx itself died of a signal; I<no panics or
+sanitizer errors> fails on a Rust panic or the report of a sanitizer. Without a
+plan in advance these two are not made, so C<done_testing> is of no use.
+
+=item todo_alerts()
+
+The suite provokes alerts: the first of the two may fail. The second may not.
+
+=item write_file(name, text), write_file_expand(name, text), read_file(name)
+
+Files in the directory; C<read_file> returns the content, or dies. Expanded are
+C<%%TEST_GLOBALS%%>, C<%%TEST_GLOBALS_HTTP%%> (one each, in the main and in the
+http context), C<%%TESTDIR%%>, C<%%PORT_8081%%>, C<%%PORT_8081_UDP%%>, and the
+port in 127.0.0.1:8000 to 127.0.0.1:8999. See C<port>.
+
+=item testdir()
+
+Returns the directory.
+
+=item run(), try_run(why), reload(), stop()
+
+C<run> starts nginx with nginx.conf and returns when it listens; it dies when
+nginx does not start, and C<try_run> skips the suite then. C<reload> sends the
+signal and does not wait: let the suite wait for what it expects. C<stop> ends
+nginx gracefully, and by force after half a minute.
+
+=item dump_config()
+
+Returns what C<nginx -T> prints.
+
+=item run_daemon(code or program, arguments), stop_daemons()
+
+Starts a process, such as a backend. Reserve its ports before: a port that is
+first asked for in the daemon is not known outside of it.
+
+=item waitforfile(path, pid), waitforsocket('127.0.0.1:' . port(8081))
+
+True as soon as the file exists or the socket accepts a connection, false after
+five seconds, or when the process, which is optional, exited first.
+
+=back
+
+=head1 FUNCTIONS
+
+Exported: port, http, http_get, http_head, log_in, log_out. On demand:
+http_start, http_end, http_content.
+
+=over
+
+=item port(8081, options)
+
+Reserves a port for as long as the suite runs, and returns it: this one, or
+another when it is taken. So suites can run at the same time, and must not
+expect a number literally. C<udp> reserves a UDP port. With C<socket> the
+socket that holds the reservation is returned.
+
+=item http(request, options), http_get(uri, options), http_head(uri, options)
+
+Sends the request, reads until nginx closes the connection, returns all that
+came. The result is undef when there is no connection, or when eight seconds
+were not enough for sending or for reading. Options: C<start> returns the
+socket after sending; C<socket> is an open connection to use; C<SSL> connects
+to port 8443 with TLS; C<body> is sent after the request, C<sleep> seconds
+later. What else there is goes to L<IO::Socket::INET>, such as C<PeerAddr>, and
+to L<IO::Socket::SSL>.
+
+=item http_start(request, options), http_end(socket)
+
+The two halves of C<http>.
+
+=item http_content(response)
+
+The body, with chunks joined; if the last one is missing, it ends in
+C<[no-last-chunk]>.
+
+=item log_in(text), log_out(text)
+
+Shows the text when TEST_NGINX_VERBOSE is set.
+
+=back
+
+=head1 ENVIRONMENT
+
+=over
+
+=item TEST_NGINX_BINARY
+
+The nginx to test. By default the first in PATH.
+
+=item TEST_NGINX_MODULES
+
+The directory of nginx's own dynamic modules. By default that of the binary.
+
+=item TEST_NGINX_GLOBALS, TEST_NGINX_GLOBALS_HTTP, TEST_NGINX_GLOBALS_STREAM
+
+Added to the configurations of all suites, such as C<load_module path;> or,
+when root runs the tests, C<user root;>.
+
+=item TEST_NGINX_VERBOSE, TEST_NGINX_CATLOG, TEST_NGINX_LEAVE
+
+Show the dialogues; show error.log at the end; leave the directory.
+
+=item TEST_NGINX_UNSAFE
+
+Not looked at here. A suite that may disturb the machine skips itself unless
+this is set.
+
+=back
+
+=cut

@@ -8,7 +8,8 @@ use warnings;
 
 use File::Basename qw/basename dirname/;
 use File::Spec;
-use POSIX ();
+
+use Test::Nginx::Process qw/output_of/;
 
 my $built_in = join '|', qw/
     http cache rewrite pcre proxy fastcgi uwsgi scgi grpc memcached tunnel
@@ -137,25 +138,6 @@ sub at_least {
     }
 
     return 1;
-}
-
-# Standard output and standard error of a command.
-
-sub output_of {
-    my (@command) = @_;
-
-    my $pid = open(my $out, '-|') // die "can't fork: $!\n";
-
-    if ($pid == 0) {
-        open STDERR, '>&', \*STDOUT;
-        exec { $command[0] } @command or POSIX::_exit(127);
-    }
-
-    local ($/, $?);
-    my $text = <$out>;
-    close $out;
-
-    return $text // '';
 }
 
 1;
