@@ -1,0 +1,91 @@
+'use strict';
+
+// The clients: each sends POSTs one after another, and pauses between them.
+
+const http = require('node:http');
+
+const { sleep } = require('./wait');
+
+const ANSWER_WITHIN = 10_000;
+const BODY = 'not to be sent twice';
+
+class Load {
+  constructor({ port, clients, milliseconds, posts, pause }) {
+    Object.assign(this, { port, clients, milliseconds, posts, pause });
+
+    this.agent = new http.Agent({ keepAlive: true });
+    this.requests = 0;
+    this.reused = 0;
+    // the paths of the POSTs that were answered 502
+    this.bad = [];
+    // whatever else went wrong
+    this.errors = [];
+  }
+
+  async run() {
+    this.end = Date.now() + this.milliseconds;
+
+    await Promise.all(Array.from({ length: this.clients }, (_, i) => this.client(`u${i}`)));
+    this.agent.destroy();
+  }
+
+  async client(upstream) {
+    for (let i = 0; i < this.posts; i++) {
+      const pause = this.pause();
+
+      if (Date.now() + pause >= this.end) {
+        return;
+      }
+
+      await sleep(pause);
+      await this.post(upstream);
+    }
+  }
+
+  async post(upstream) {
+    // every POST has a path of its own, by which it is found in nginx's error log
+    const path = `/${++this.requests}`;
+
+    try {
+      this.count(path, await this.send(path, upstream));
+    } catch (error) {
+      this.errors.push(`POST ${path}: ${error.message}`);
+    }
+  }
+
+  count(path, { statusCode, headers }) {
+    if (statusCode === 502) {
+      this.bad.push(path);
+    } else if (statusCode !== 200) {
+      this.errors.push(`POST ${path}: status ${statusCode}`);
+    } else if (headers['x-connection-request'] > 1) {
+      this.reused++;
+    }
+  }
+
+  send(path, upstream) {
+    const options = {
+      host: '127.0.0.1',
+      port: this.port,
+      agent: this.agent,
+      method: 'POST',
+      path,
+      headers: { Host: upstream, 'Content-Length': BODY.length },
+      timeout: ANSWER_WITHIN,
+    };
+
+    return new Promise((resolve, reject) => {
+      const request = http.request(options, (response) => {
+        response.resume();
+        response.on('end', () => resolve(response));
+        response.on('error', reject);
+      });
+
+      request.on('timeout', () => request.destroy(new Error(`no answer in ${ANSWER_WITHIN} ms`)));
+      request.on('error', reject);
+      request.end(BODY);
+    });
+  }
+}
+
+module.exports = { Load };
