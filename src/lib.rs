@@ -7,7 +7,10 @@
 //! [`policy`] decides, free of nginx and of unsafe code; `nginx` is the face towards nginx and holds all of the unsafe
 //! code. It refers to symbols of the nginx binary, which a test binary lacks: unit tests see the pure part alone.
 
+pub mod counters;
+pub mod outcome;
 pub mod policy;
+pub mod render;
 
 #[cfg(not(test))]
 mod nginx;

@@ -6,7 +6,7 @@ use nginx_sys::{
     ngx_conf_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t, NGX_HTTP_MODULE,
 };
 use ngx::core::Status;
-use ngx::http::{HttpModule, HttpModuleServerConf};
+use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
 mod clock;
 mod conf;
@@ -14,18 +14,22 @@ mod connection;
 mod keepalive;
 mod log;
 mod peer;
+mod shared;
+mod status;
+mod variables;
+mod zone;
 
 /// The module, as ngx's traits see it.
 struct IdleTimeoutModule;
 
 static NGX_HTTP_UPSTREAM_IDLE_TIMEOUT_MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
+    preconfiguration: Some(IdleTimeoutModule::preconfiguration),
     postconfiguration: Some(IdleTimeoutModule::postconfiguration),
-    create_main_conf: None,
+    create_main_conf: Some(IdleTimeoutModule::create_main_conf),
     init_main_conf: None,
     create_srv_conf: Some(IdleTimeoutModule::create_srv_conf),
     merge_srv_conf: None,
-    create_loc_conf: None,
+    create_loc_conf: Some(IdleTimeoutModule::create_loc_conf),
     merge_loc_conf: None,
 };
 
@@ -37,12 +41,24 @@ static mut ngx_http_upstream_idle_timeout_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(NGX_HTTP_UPSTREAM_IDLE_TIMEOUT_MODULE_CTX).cast_mut().cast(),
     commands: ptr::addr_of_mut!(conf::COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(zone::init_process),
+    exit_process: Some(zone::exit_process),
     ..ngx_module_t::default()
 };
+
+// SAFETY: `create_main_conf` of the trait makes a value of this type.
+unsafe impl HttpModuleMainConf for IdleTimeoutModule {
+    type MainConf = zone::MainConf;
+}
 
 // SAFETY: `create_srv_conf` of the trait makes a value of this type.
 unsafe impl HttpModuleServerConf for IdleTimeoutModule {
     type ServerConf = conf::ServerConf;
+}
+
+// SAFETY: `create_loc_conf` of the trait makes a value of this type.
+unsafe impl HttpModuleLocationConf for IdleTimeoutModule {
+    type LocationConf = status::LocationConf;
 }
 
 impl HttpModule for IdleTimeoutModule {
@@ -51,11 +67,19 @@ impl HttpModule for IdleTimeoutModule {
         unsafe { &*ptr::addr_of!(ngx_http_upstream_idle_timeout_module) }
     }
 
-    unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         log::install();
 
-        // SAFETY: nginx passes the configuration that it is reading, to this callback alone.
-        let cf = unsafe { &*cf };
+        // SAFETY: nginx passes the configuration that it is reading.
+        match variables::add(unsafe { &mut *cf }) {
+            Ok(()) => Status::NGX_OK.into(),
+            Err(conf::Failed) => Status::NGX_ERROR.into(),
+        }
+    }
+
+    unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+        // SAFETY: nginx passes the configuration that it is reading.
+        let cf = unsafe { &mut *cf };
 
         match conf::wrap_upstreams(cf) {
             Ok(()) => Status::NGX_OK.into(),

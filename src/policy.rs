@@ -65,6 +65,11 @@ impl Policy {
         self.timeout
     }
 
+    /// How long before it connections are let go.
+    pub fn margin(&self) -> Msec {
+        self.margin
+    }
+
     /// The idle age from which on a connection must not be used.
     pub fn limit(&self) -> Msec {
         self.timeout.saturating_sub(self.margin)

@@ -1,31 +1,43 @@
 //! The directive, and what is made of it once the whole configuration is read.
 
+use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::slice;
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t,
-    ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG, NGX_LOG_WARN,
+    ngx_command_t, ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE,
+    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    NGX_LOG_EMERG, NGX_LOG_WARN,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
 use ngx::ngx_string;
 
 use super::keepalive::KeepaliveModule;
-use super::{log, peer, IdleTimeoutModule};
+use super::{log, peer, shared, status, IdleTimeoutModule};
 use crate::policy::{Msec, Policy, PolicyError};
 
 const DIRECTIVE: &str = "upstream_idle_timeout";
 
-pub static mut COMMANDS: [ngx_command_t; 2] = [
+pub static mut COMMANDS: [ngx_command_t; 3] = [
     ngx_command_t {
         name: ngx_string!("upstream_idle_timeout"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_UPS_CONF | NGX_CONF_1MORE) as ngx_uint_t,
         set: Some(cmd_upstream_idle_timeout),
         conf: NGX_HTTP_SRV_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: ngx_string!("upstream_idle_status"),
+        type_: (NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1)
+            as ngx_uint_t,
+        set: Some(status::cmd_upstream_idle_status),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
         offset: 0,
         post: ptr::null_mut(),
     },
@@ -51,8 +63,14 @@ struct Directive {
 
 /// An upstream whose `peer.init` was replaced, and by what it is to be handled.
 pub struct Wrapped {
+    pub name: ngx_str_t,
     pub policy: Policy,
     pub init: ngx_http_upstream_init_peer_pt,
+    /// How many peers are counted, each for itself.
+    pub capacity: usize,
+    servers: &'static [ngx_http_upstream_server_t],
+    /// The counters, once nginx has made the zone.
+    pub shared: Cell<Option<&'static shared::Upstream>>,
 }
 
 /// The configuration is wrong, and the log says why.
@@ -127,7 +145,8 @@ fn parse_time(mut value: ngx_str_t) -> Option<Msec> {
 }
 
 /// Wraps `peer.init` of every upstream that has a policy, its own or that of http{}, and keeps connections.
-pub fn wrap_upstreams(cf: &ngx_conf_t) -> Result<(), Failed> {
+pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
+    let main = IdleTimeoutModule::main_conf_mut(cf).ok_or(Failed)?;
     let inherited = IdleTimeoutModule::server_conf(cf).and_then(|conf| conf.directive);
     let module = KeepaliveModule::find(cf);
 
@@ -156,18 +175,19 @@ pub fn wrap_upstreams(cf: &ngx_conf_t) -> Result<(), Failed> {
             directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout, policy.limit());
         }
 
-        let init = upstream.peer.init.replace(peer::init_peer);
-        conf.wrapped = Some(Wrapped { policy, init });
+        let wrapped = conf.wrapped.insert(Wrapped::wrap(upstream, policy));
 
         ::log::info!(
             "upstream \"{}\": idle connections are let go after {} ms of {} ms",
-            upstream.host,
+            wrapped.name,
             policy.limit(),
             policy.timeout()
         );
+
+        main.upstreams.push(wrapped);
     }
 
-    Ok(())
+    main.add_zone(cf)
 }
 
 /// The upstream{} blocks of the configuration.
@@ -188,6 +208,42 @@ fn explicit_upstreams(
         // SAFETY: each points to an upstream of its own, which lives as long as the configuration.
         .filter_map(|upstream| unsafe { upstream.as_mut() })
         .filter(|upstream| !upstream.srv_conf.is_null())
+}
+
+impl Wrapped {
+    /// Puts the module's `peer.init` in the place of the upstream's.
+    fn wrap(upstream: &mut ngx_http_upstream_srv_conf_t, policy: Policy) -> Self {
+        // SAFETY: nginx's array of servers is null, or holds as many as it says, as long as the configuration.
+        let servers = match unsafe { upstream.servers.as_ref() } {
+            Some(array) if array.nelts > 0 => unsafe {
+                slice::from_raw_parts(array.elts.cast::<ngx_http_upstream_server_t>(), array.nelts)
+            },
+            _ => &[],
+        };
+
+        // peers come and go in an upstream with a zone
+        let least = if upstream.shm_zone.is_null() { 16 } else { 64 };
+        let addresses = servers.iter().fold(0_usize, |n, server| n.saturating_add(server.naddrs));
+
+        Self {
+            name: upstream.host,
+            policy,
+            init: upstream.peer.init.replace(peer::init_peer),
+            capacity: addresses.saturating_mul(2).next_power_of_two().max(least),
+            servers,
+            shared: Cell::new(None),
+        }
+    }
+
+    /// The addresses of the servers in the configuration.
+    pub fn addresses(&self) -> impl Iterator<Item = &'static ngx_str_t> {
+        self.servers
+            .iter()
+            .filter(|server| server.naddrs > 0)
+            // SAFETY: a server has as many addresses as it says.
+            .flat_map(|server| unsafe { slice::from_raw_parts(server.addrs, server.naddrs) })
+            .map(|address| &address.name)
+    }
 }
 
 impl Directive {
@@ -240,6 +296,16 @@ impl Directive {
     }
 }
 
+/// The arguments of the directive that nginx is reading.
+pub fn arguments(cf: &ngx_conf_t) -> &'static [ngx_str_t] {
+    // SAFETY: nginx has put the words of the directive into an array.
+    let words = unsafe { &*cf.args };
+    // SAFETY: the array holds as many words as it says; they are part of the configuration.
+    let words: &[ngx_str_t] = unsafe { slice::from_raw_parts(words.elts.cast(), words.nelts) };
+
+    words.get(1..).unwrap_or_default()
+}
+
 /// Handles the directive.
 unsafe extern "C" fn cmd_upstream_idle_timeout(
     cf: *mut ngx_conf_t,
@@ -264,11 +330,7 @@ impl ServerConf {
             return Err(c"is duplicate".as_ptr().cast_mut());
         }
 
-        // SAFETY: the array holds the words of the directive, as many as it says.
-        let words = unsafe { slice::from_raw_parts((*cf.args).elts.cast(), (*cf.args).nelts) };
-        let arguments = words.get(1..).unwrap_or_default();
-
-        match parse(arguments) {
+        match parse(arguments(cf)) {
             Ok(policy) => {
                 self.directive = Some(Directive::here(cf, policy));
                 Ok(())

@@ -1,25 +1,38 @@
-//! An upstream connection, and what the module remembers about it while it is idle.
+//! An upstream connection, and what the module remembers about it from one request to the next.
 
 use core::cell::Cell;
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use nginx_sys::{
     ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_del_timer, ngx_destroy_pool,
-    ngx_msec_t, ngx_pool_cleanup_add,
+    ngx_event_t, ngx_msec_t, ngx_pool_cleanup_add, NGX_LOG_INFO,
 };
 
-use super::clock;
+use super::shared::Peer;
+use super::{clock, log};
+use crate::counters::Close;
+use crate::outcome::Seen;
 use crate::policy::{Idle, Msec};
+
+/// The connection that nginx may be moving to the cache; another one that is closed meanwhile had to make room.
+static RELEASED: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
 
 /// An open connection of nginx's.
 #[derive(Clone, Copy)]
 pub struct Connection(NonNull<ngx_connection_t>);
 
-/// What is remembered about a connection between two requests; lives in the connection's pool.
+/// What is remembered about a connection; lives in the connection's pool.
 struct Record {
+    connection: Connection,
+    peer: &'static Peer,
     idle: Cell<Idle>,
+    /// Whether the connection is counted as idle.
+    cached: Cell<bool>,
+    /// Why the timer will close it.
+    timer: Cell<Close>,
     /// While `outlives` runs: where to note that the connection was closed.
     closed: Cell<*const Cell<bool>>,
 }
@@ -46,66 +59,102 @@ impl Connection {
         self.get().idle() != 0
     }
 
+    /// Whether the connection is a TLS one, or is becoming one.
+    pub fn is_tls(self) -> bool {
+        !self.get().ssl.is_null()
+    }
+
     /// How long ago the last byte arrived at the most, where the kernel tells: it does for TCP.
     pub fn last_data(self) -> Option<Msec> {
-        // SAFETY: the structure is made of integers, for which zero is a value.
-        let mut info: libc::tcp_info = unsafe { mem::zeroed() };
-        let mut len = mem::size_of_val(&info) as libc::socklen_t;
-
-        let fd = self.get().fd;
-        let value = ptr::addr_of_mut!(info).cast();
-
-        // SAFETY: the kernel writes no more than `len` bytes to `info`.
-        let rc =
-            unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, value, &mut len) };
+        let info = self.tcp_info()?;
 
         // a difference of ticks may be short by one
-        (rc == 0).then(|| Msec::from(info.tcpi_last_data_recv).saturating_add(clock::tick()))
+        Some(Msec::from(info.tcpi_last_data_recv).saturating_add(clock::tick()))
     }
 
-    /// What is remembered about the connection.
-    pub fn idle(self) -> Option<Idle> {
-        // SAFETY: the record is valid as long as the connection's pool.
-        self.record().map(|record| unsafe { record.as_ref() }.idle.get())
-    }
+    /// What is left to see of a connection that failed.
+    pub fn seen(self) -> Seen {
+        const TCP_CLOSE: u8 = 7;
 
-    /// Remembers that the connection is idle; false when there is no memory for it.
-    pub fn remember(self, idle: Idle) -> bool {
-        match self.record() {
-            Some(record) => {
-                // SAFETY: the record is valid as long as the connection's pool.
-                unsafe { record.as_ref() }.idle.set(idle);
-                true
-            }
-            None => self.attach(Record { idle: Cell::new(idle), closed: Cell::new(ptr::null()) }),
+        let (read, write) = (self.event(self.get().read), self.event(self.get().write));
+        let error: Option<c_int> = self.socket_option(libc::SOL_SOCKET, libc::SO_ERROR);
+
+        Seen {
+            timed_out: read.timedout() != 0 || write.timedout() != 0,
+            eof: read.eof() != 0,
+            read_error: read.error() != 0,
+            write_error: write.error() != 0,
+            tls: self.is_tls(),
+            closed: self.tcp_info().map(|info| info.tcpi_state == TCP_CLOSE),
+            broken_pipe: error == Some(libc::EPIPE),
         }
     }
 
-    /// Runs `call`, and tells whether the connection is still open after it. It must be remembered.
+    /// How the connection has been idle, and to which peer it leads.
+    pub fn remembered(self) -> Option<(Idle, &'static Peer)> {
+        self.record().map(|record| (record.idle.get(), record.peer))
+    }
+
+    /// Remembers how the connection is idle; false when there is no memory for it.
+    pub fn remember(self, idle: Idle, peer: &'static Peer) -> bool {
+        if let Some(record) = self.record() {
+            record.idle.set(idle);
+            return true;
+        }
+
+        self.attach(Record {
+            connection: self,
+            peer,
+            idle: Cell::new(idle),
+            cached: Cell::new(false),
+            timer: Cell::new(Close::Keepalive),
+            closed: Cell::new(ptr::null()),
+        })
+    }
+
+    /// Runs `call`, which hands the connection back to nginx, and tells whether it is still open after that.
     pub fn outlives(self, call: impl FnOnce()) -> bool {
         let closed = Cell::new(false);
 
         if let Some(record) = self.record() {
-            // SAFETY: the record is valid as long as the connection's pool.
-            unsafe { record.as_ref() }.closed.set(&closed);
+            record.closed.set(&closed);
         }
 
+        RELEASED.store(self.0.as_ptr(), Ordering::Relaxed);
         call();
+        RELEASED.store(ptr::null_mut(), Ordering::Relaxed);
 
         if closed.get() {
             return false;
         }
 
         if let Some(record) = self.record() {
-            // SAFETY: the connection was not closed, and its pool neither destroyed.
-            unsafe { record.as_ref() }.closed.set(ptr::null());
+            record.closed.set(ptr::null());
         }
 
         true
     }
 
-    /// Makes the keepalive module close the idle connection in `msec`, unless it does so earlier anyway.
-    pub fn close_within(self, msec: Msec) {
+    /// Counts the connection as idle, and lets it stay so for `msec` at the most.
+    pub fn enter_cache(self, msec: Msec) {
+        let ours = self.close_within(msec);
+
+        if let Some(record) = self.record() {
+            record.timer.set(if ours { Close::Margin } else { Close::Keepalive });
+            record.cached.set(true);
+            record.peer.enter_cache();
+        }
+    }
+
+    /// Counts the connection as idle no more.
+    pub fn leave_cache(self) {
+        if let Some(record) = self.record() {
+            record.leave_cache();
+        }
+    }
+
+    /// Makes nginx's timer close the connection in `msec`, unless it does so earlier; tells whether it had to.
+    fn close_within(self, msec: Msec) -> bool {
         // SAFETY: nginx gives every connection its events; this one is not run meanwhile.
         let event = unsafe { &mut *self.get().read };
 
@@ -116,7 +165,7 @@ impl Connection {
             let left = (event.timer.key as Msec).saturating_sub(clock::nginx());
 
             if left <= delay {
-                return;
+                return false;
             }
 
             // nginx keeps a timer that is less than 300 ms off: it has to go first
@@ -126,10 +175,17 @@ impl Connection {
 
         // SAFETY: the keepalive module has set the event's handler.
         unsafe { ngx_add_timer(event, delay as ngx_msec_t) };
+
+        true
     }
 
-    /// Closes the connection without a word to the peer, as the keepalive module does.
-    pub fn close(self) {
+    /// Closes a connection that was taken out of the cache, and says why.
+    pub fn close(self, reason: Close) {
+        if let Some(record) = self.record() {
+            record.leave_cache();
+            record.count_close(reason);
+        }
+
         self.close_tls();
 
         // SAFETY: the connection is open, and known to the caller alone: it has left the cache.
@@ -138,6 +194,7 @@ impl Connection {
         unsafe { ngx_close_connection(self.0.as_ptr()) };
     }
 
+    /// Ends TLS without a word to the peer, as the keepalive module does.
     #[cfg(ngx_feature = "http_ssl")]
     fn close_tls(self) {
         // SAFETY: nginx sets `ssl` for a TLS connection, to what lives in the connection's pool.
@@ -158,15 +215,40 @@ impl Connection {
         unsafe { self.0.as_ref() }
     }
 
+    fn event(&self, event: *mut ngx_event_t) -> &ngx_event_t {
+        // SAFETY: nginx gives every connection its events, for as long as it is open.
+        unsafe { &*event }
+    }
+
+    fn tcp_info(self) -> Option<libc::tcp_info> {
+        self.socket_option(libc::IPPROTO_TCP, libc::TCP_INFO)
+    }
+
+    /// A socket option of type T, which is made of integers.
+    fn socket_option<T>(self, level: c_int, name: c_int) -> Option<T> {
+        // SAFETY: zero is a value of every integer.
+        let mut value: T = unsafe { mem::zeroed() };
+        let mut len = mem::size_of::<T>() as libc::socklen_t;
+
+        let fd = self.get().fd;
+        let p = ptr::addr_of_mut!(value).cast();
+
+        // SAFETY: the kernel writes no more than `len` bytes to the value.
+        let rc = unsafe { libc::getsockopt(fd, level, name, p, &mut len) };
+
+        (rc == 0).then_some(value)
+    }
+
     /// The record that `attach` left, known by the address of its cleanup handler.
-    fn record(self) -> Option<NonNull<Record>> {
+    fn record(&self) -> Option<&Record> {
         // SAFETY: `from_raw` saw a pool, which lives as long as the connection.
         let mut next = unsafe { (*self.get().pool).cleanup };
 
         // SAFETY: the pool's list of cleanups is valid, and ends with null.
         while let Some(cleanup) = unsafe { next.as_ref() } {
             if cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)) {
-                return NonNull::new(cleanup.data.cast());
+                // SAFETY: `attach` wrote a record there, which lives as long as the pool.
+                return unsafe { cleanup.data.cast::<Record>().as_ref() };
             }
 
             next = cleanup.next;
@@ -192,12 +274,61 @@ impl Connection {
     }
 }
 
+impl Record {
+    fn leave_cache(&self) {
+        if self.cached.replace(false) {
+            self.peer.leave_cache();
+        }
+    }
+
+    fn count_close(&self, reason: Close) {
+        let age = self.idle.get().age(clock::now());
+
+        self.peer.counters.close(reason, age);
+
+        let log = self.connection.get().log;
+
+        // SAFETY: nginx sets the log of a connection to one that lives as long.
+        if let Some(log) = NonNull::new(log) {
+            let message = format_args!(
+                "idle connection to {} closed after {age} ms: {}",
+                self.peer,
+                reason.name()
+            );
+
+            // SAFETY: as above.
+            unsafe { log::write(NGX_LOG_INFO, log, message) };
+        }
+    }
+
+    /// Why nginx is closing the idle connection.
+    fn reason(&self) -> Close {
+        let released = RELEASED.load(Ordering::Relaxed);
+        let c = self.connection.get();
+
+        if !released.is_null() && released != self.connection.0.as_ptr() {
+            Close::Evicted
+        } else if self.connection.event(c.read).timedout() != 0 {
+            self.timer.get()
+        } else if c.close() != 0 {
+            Close::Shutdown
+        } else {
+            Close::Peer
+        }
+    }
+}
+
 const CLEANUP: unsafe extern "C" fn(*mut c_void) = connection_closed;
 
-/// nginx destroys the pool of a connection that it closes.
+/// nginx destroys the pool of a connection that it closes, and has not closed it yet.
 unsafe extern "C" fn connection_closed(data: *mut c_void) {
     // SAFETY: nginx passes the data of the cleanup, which is the record that `attach` wrote.
     let record = unsafe { &*data.cast::<Record>() };
+
+    if record.connection.is_idle() {
+        record.leave_cache();
+        record.count_close(record.reason());
+    }
 
     // SAFETY: the pointer is null, or to a variable of `outlives`, which is running.
     if let Some(closed) = unsafe { record.closed.get().as_ref() } {

@@ -4,13 +4,15 @@
 //! nginx then connects to the peer that the balancer has chosen. `free` sets the age at which a cached connection goes.
 
 use core::ffi::c_void;
+use core::iter;
 use core::mem;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_http_request_t,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_palloc,
-    ngx_peer_connection_t, ngx_uint_t, NGX_DONE, NGX_ERROR, NGX_LOG_INFO, NGX_OK, NGX_PEER_FAILED,
+    ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_uint_t, NGX_DONE, NGX_ERROR, NGX_LOG_WARN,
+    NGX_OK, NGX_PEER_FAILED,
 };
 #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
 use nginx_sys::{ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt};
@@ -18,16 +20,36 @@ use ngx::http::HttpModuleServerConf;
 
 use super::conf::Wrapped;
 use super::connection::Connection;
-use super::{clock, log, IdleTimeoutModule};
+use super::shared::Peer;
+use super::{clock, log, shared, IdleTimeoutModule};
+use crate::counters::{Close, Failure};
 use crate::policy::{Idle, Msec, Policy, Verdict};
 
-/// What stands in `peer.data` for the time of a request; lives in the request's pool.
-struct Peer {
+/// What stands in `peer.data`, and outlives the request's upstream: it lives in the request's pool.
+struct PeerData {
     policy: &'static Policy,
+    shared: &'static shared::Upstream,
+    request: NonNull<ngx_http_request_t>,
     upstream: NonNull<ngx_http_upstream_t>,
+    original: Original,
     /// When the current try began.
     started: Msec,
-    original: Original,
+    /// The peer whose stale connection the last try was on.
+    stale: Option<&'static Peer>,
+    /// The last try, from which the ones before are found.
+    last: *mut Try,
+    /// The memory of the first one: most requests have no other.
+    first: mem::MaybeUninit<Try>,
+}
+
+/// One of a request's tries to get a response.
+pub struct Try {
+    /// The number of its state in `r->upstream_states`.
+    pub state: usize,
+    /// For how long the connection had been idle; none for a fresh one.
+    pub idle: Option<Msec>,
+    pub failure: Option<Failure>,
+    before: *mut Try,
 }
 
 /// The callbacks that are wrapped, and their data.
@@ -46,29 +68,36 @@ struct Original {
 #[derive(Clone, Copy)]
 struct PeerConnection(NonNull<ngx_peer_connection_t>);
 
-impl Peer {
+impl PeerData {
     /// A cached connection is used only when the policy lets it.
     fn get(&mut self, pc: PeerConnection) -> ngx_int_t {
         let rc = self.original.get(pc);
         let now = clock::now();
 
         self.started = now;
+        self.stale = None;
 
-        if rc != NGX_DONE as ngx_int_t {
-            return rc;
-        }
+        let cached = if rc == NGX_DONE as ngx_int_t { pc.connection() } else { None };
 
         // a connection that is not remembered did not come by `free`: it is not ours to judge
-        let Some((connection, idle)) = pc.connection().and_then(|c| Some((c, c.idle()?))) else {
+        let Some((connection, (idle, peer))) = cached.and_then(|c| Some((c, c.remembered()?)))
+        else {
+            self.begin_try(None);
             return rc;
         };
 
         match self.policy.verdict(idle, now) {
-            Verdict::Reuse => rc,
+            Verdict::Reuse => {
+                connection.leave_cache();
+                peer.counters.reuse(idle.age(now));
+                self.begin_try(Some(idle.age(now)));
+
+                rc
+            }
             Verdict::Late => {
-                self.log_late(pc, idle.age(now));
                 pc.forget_connection();
-                connection.close();
+                connection.close(Close::Late);
+                self.begin_try(None);
 
                 NGX_OK as ngx_int_t
             }
@@ -77,37 +106,127 @@ impl Peer {
 
     /// A connection that goes to the cache is let go in time, and one that has no time left does not go there.
     fn free(&mut self, pc: PeerConnection, state: ngx_uint_t) {
-        let Some(connection) = self.reusable(pc, state) else {
+        let Some((connection, peer)) = self.end_try(pc, state) else {
             return self.original.free(pc, state);
         };
+
+        // otherwise the keepalive module does not take it
+        if self.upstream().keepalive() == 0 || state & NGX_PEER_FAILED as ngx_uint_t != 0 {
+            return self.original.free(pc, state);
+        }
 
         let now = clock::now();
         let idle = Idle::begin(self.started, now, || connection.last_data());
         let remaining = self.policy.remaining(idle, now);
 
-        if remaining == 0 || !connection.remember(idle) {
+        if remaining == 0 || !connection.remember(idle, peer) {
             self.refuse_keepalive();
             return self.original.free(pc, state);
         }
 
-        // it may be closed inside: the cache is full, or the socket has become readable
+        // it may be closed inside, when the socket has become readable
         let open = connection.outlives(|| self.original.free(pc, state));
 
         if open && pc.connection().is_none() && connection.is_idle() {
-            connection.close_within(remaining);
+            connection.enter_cache(remaining);
         }
     }
 
-    /// The connection that the keepalive module may take to the cache.
-    fn reusable(&self, pc: PeerConnection, state: ngx_uint_t) -> Option<Connection> {
-        // SAFETY: the upstream is the request's, which is not over before the peer is freed.
-        let keepalive = unsafe { self.upstream.as_ref() }.keepalive() != 0;
+    /// Notes a try on a connection that had been idle for so long, or on a fresh one.
+    fn begin_try(&mut self, idle: Option<Msec>) {
+        // SAFETY: the request is not over before the peer is freed.
+        let request = unsafe { self.request.as_ref() };
+        // SAFETY: nginx has pushed the state of this try to the array.
+        let states = unsafe { request.upstream_states.as_ref() }.map_or(0, |states| states.nelts);
 
-        if keepalive && state & NGX_PEER_FAILED as ngx_uint_t == 0 {
-            pc.connection()
+        let memory = if self.last.is_null() {
+            self.first.as_mut_ptr()
         } else {
-            None
+            // SAFETY: the request's pool is valid; the memory is aligned as every allocation in a pool.
+            unsafe { ngx_palloc(request.pool, mem::size_of::<Try>()) }.cast()
+        };
+
+        let before = self.last;
+        let this = Try { state: states.saturating_sub(1), idle, failure: None, before };
+
+        if let Some(memory) = NonNull::new(memory) {
+            // SAFETY: the memory is for a try.
+            unsafe { memory.write(this) };
+            self.last = memory.as_ptr();
         }
+    }
+
+    /// Counts the try that is over; tells on which connection it was, and to which peer, if it got one.
+    fn end_try(
+        &mut self,
+        pc: PeerConnection,
+        state: ngx_uint_t,
+    ) -> Option<(Connection, &'static Peer)> {
+        let connection = pc.connection()?;
+
+        // SAFETY: the pointer is null, or to a try in the request's pool.
+        let Some(age) = unsafe { self.last.as_ref() }?.idle else {
+            // a TLS handshake, too, comes after the connection
+            if self.upstream().request_sent() == 0 && !connection.is_tls() {
+                return None;
+            }
+
+            let peer = self.peer(pc.name()?);
+            peer.counters.connect();
+            return Some((connection, peer));
+        };
+
+        let (_, peer) = connection.remembered()?;
+        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+
+        if failed && self.upstream().response_received() == 0 {
+            if let Some(kind) = connection.seen().failure() {
+                self.fail(pc, peer, kind, age);
+            }
+        }
+
+        Some((connection, peer))
+    }
+
+    #[cold]
+    fn fail(&mut self, pc: PeerConnection, peer: &'static Peer, kind: Failure, age: Msec) {
+        peer.counters.failure(kind, age);
+
+        // SAFETY: the pointer is null, or to a try in the request's pool.
+        if let Some(last) = unsafe { self.last.as_mut() } {
+            last.failure = Some(kind);
+        }
+
+        if kind.is_stale() {
+            self.stale = Some(peer);
+        }
+
+        pc.log(format_args!(
+            "reused connection to {peer} failed: {}, it had been idle for {age} ms, \
+             timeout {} ms, margin {} ms",
+            kind.name(),
+            self.policy.timeout(),
+            self.policy.margin()
+        ));
+    }
+
+    /// The counters of the peer with this address.
+    fn peer(&self, address: &[u8]) -> &'static Peer {
+        let peer = self.shared.peer(address);
+
+        if self.shared.overflows(peer) {
+            ::log::warn!(
+                "upstream \"{}\" has had too many peers to count each, the others count as one",
+                self.shared
+            );
+        }
+
+        peer
+    }
+
+    fn upstream(&self) -> &ngx_http_upstream_t {
+        // SAFETY: the upstream is the request's, which is not over before the peer is freed.
+        unsafe { self.upstream.as_ref() }
     }
 
     fn refuse_keepalive(&mut self) {
@@ -115,12 +234,23 @@ impl Peer {
         unsafe { self.upstream.as_mut() }.set_keepalive(0);
     }
 
-    #[cold]
-    fn log_late(&self, pc: PeerConnection, age: Msec) {
-        pc.log(format_args!(
-            "idle upstream connection is not reused: idle for {age} ms of {} ms",
-            self.policy.limit()
-        ));
+    /// The client's request is over.
+    fn request_done(&self) {
+        let Some(peer) = self.stale else {
+            return;
+        };
+
+        // SAFETY: the request is freed after the cleanups of its pool; a subrequest has the pool of its main request.
+        let main = unsafe { &*self.request.as_ref().main };
+
+        let status = match main.err_status {
+            0 => main.headers_out.status,
+            status => status,
+        };
+
+        if status >= 400 {
+            peer.counters.failed_request();
+        }
     }
 }
 
@@ -176,33 +306,42 @@ impl PeerConnection {
         // SAFETY: nginx lends the structure for the time of the callback.
         let pc = unsafe { self.0.as_mut() };
 
-        pc.connection = core::ptr::null_mut();
+        pc.connection = ptr::null_mut();
         pc.set_cached(0);
+    }
+
+    /// The address of the peer.
+    fn name(self) -> Option<&'static [u8]> {
+        // SAFETY: the balancer has set the name, which it keeps until the peer is freed.
+        unsafe { self.0.as_ref().name.as_ref() }.map(|name| name.as_bytes())
     }
 
     fn log(self, message: core::fmt::Arguments<'_>) {
         // SAFETY: nginx sets the log of a peer connection to the request's.
         if let Some(log) = NonNull::new(unsafe { self.0.as_ref() }.log) {
             // SAFETY: as above.
-            unsafe { log::write(NGX_LOG_INFO, log, message) };
+            unsafe { log::write(NGX_LOG_WARN, log, message) };
         }
     }
 }
 
 /// Puts the module's callbacks around those that the balancer and the keepalive module have set for the request.
-fn wrap(policy: &'static Policy, r: &mut ngx_http_request_t) -> Option<()> {
-    let upstream = NonNull::new(r.upstream)?;
-
-    // SAFETY: the request's pool is valid; the memory is aligned as every allocation in a pool.
-    let peer = unsafe { ngx_palloc(r.pool, mem::size_of::<Peer>()) }.cast::<Peer>();
+fn wrap(
+    policy: &'static Policy,
+    shared: &'static shared::Upstream,
+    r: &mut ngx_http_request_t,
+) -> Option<()> {
+    let request = NonNull::from(&mut *r);
+    let mut upstream = NonNull::new(r.upstream)?;
 
     // SAFETY: nginx calls this for a request that has an upstream.
-    let pc = &mut unsafe { &mut *upstream.as_ptr() }.peer;
+    let pc = &mut unsafe { upstream.as_mut() }.peer;
 
-    let value = Peer {
+    let data = PeerData {
         policy,
+        shared,
+        request,
         upstream,
-        started: 0,
         original: Original {
             data: pc.data,
             get: pc.get,
@@ -213,12 +352,22 @@ fn wrap(policy: &'static Policy, r: &mut ngx_http_request_t) -> Option<()> {
             #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
             save_session: pc.save_session,
         },
+        started: 0,
+        stale: None,
+        last: ptr::null_mut(),
+        first: mem::MaybeUninit::uninit(),
     };
 
-    // SAFETY: the pointer is null, or to memory for the value.
-    unsafe { NonNull::new(peer)?.write(value) };
+    // SAFETY: the request's pool is valid.
+    let cleanup = unsafe { ngx_pool_cleanup_add(r.pool, mem::size_of::<PeerData>()) };
+    // SAFETY: nginx returns null, or a cleanup in the pool.
+    let cleanup = unsafe { cleanup.as_mut() }?;
 
-    pc.data = peer.cast();
+    // SAFETY: `data` is as much memory as was asked for, aligned as every allocation in a pool.
+    unsafe { cleanup.data.cast::<PeerData>().write(data) };
+    cleanup.handler = Some(CLEANUP);
+
+    pc.data = cleanup.data;
     pc.get = Some(get_peer);
     pc.free = Some(free_peer);
     pc.notify = pc.notify.and(Some(notify_peer));
@@ -230,6 +379,37 @@ fn wrap(policy: &'static Policy, r: &mut ngx_http_request_t) -> Option<()> {
     }
 
     Some(())
+}
+
+/// The tries of the request on the upstreams that the module looks after, in no order.
+pub fn tries(r: &ngx_http_request_t) -> impl Iterator<Item = &Try> {
+    // SAFETY: the request's pool is valid.
+    let first = unsafe { (*r.pool).cleanup.as_ref() };
+    // SAFETY: the list of cleanups is valid, and ends with null.
+    let cleanups = iter::successors(first, |cleanup| unsafe { cleanup.next.as_ref() });
+
+    cleanups
+        .filter(|cleanup| cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)))
+        // SAFETY: `wrap` wrote the data that goes with the handler, which lives as long as the pool.
+        .filter_map(|cleanup| unsafe { cleanup.data.cast::<PeerData>().as_ref() })
+        // subrequests have the pool of their main request
+        .filter(move |data| ptr::eq(data.request.as_ptr(), r))
+        .flat_map(|data| {
+            // SAFETY: the pointer is null, or to a try in the request's pool.
+            let last = unsafe { data.last.as_ref() };
+            // SAFETY: as above.
+            iter::successors(last, |this| unsafe { this.before.as_ref() })
+        })
+}
+
+const CLEANUP: unsafe extern "C" fn(*mut c_void) = request_done;
+
+/// nginx destroys the pool of a request that is over.
+unsafe extern "C" fn request_done(data: *mut c_void) {
+    // SAFETY: nginx passes the data of the cleanup, which `wrap` wrote.
+    let data = unsafe { &*data.cast::<PeerData>() };
+
+    data.request_done();
 }
 
 /// Stands in for the `peer.init` of an upstream that the module looks after.
@@ -244,8 +424,13 @@ pub unsafe extern "C" fn init_peer(
     // SAFETY: nginx passes the upstream, whose configuration lives as long as the worker.
     let conf = unsafe { us.as_ref() }.and_then(IdleTimeoutModule::server_conf);
 
-    let Some(Wrapped { policy, init: Some(init) }) = conf.and_then(|conf| conf.wrapped.as_ref())
+    let Some(Wrapped { policy, init: Some(init), shared, .. }) =
+        conf.and_then(|conf| conf.wrapped.as_ref())
     else {
+        return NGX_ERROR as ngx_int_t;
+    };
+
+    let Some(shared) = shared.get() else {
         return NGX_ERROR as ngx_int_t;
     };
 
@@ -257,7 +442,7 @@ pub unsafe extern "C" fn init_peer(
     }
 
     // SAFETY: nginx passes a request, and does not use it meanwhile.
-    match wrap(policy, unsafe { &mut *r }) {
+    match wrap(policy, shared, unsafe { &mut *r }) {
         Some(()) => NGX_OK as ngx_int_t,
         None => NGX_ERROR as ngx_int_t,
     }
@@ -271,20 +456,20 @@ pub unsafe extern "C" fn init_peer(
 unsafe fn arguments<'a>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
-) -> (&'a mut Peer, PeerConnection) {
+) -> (&'a mut PeerData, PeerConnection) {
     // SAFETY: the caller's promise; the value lives in the request's pool, and no callback runs inside another.
-    let peer = unsafe { &mut *data.cast::<Peer>() };
+    let data = unsafe { &mut *data.cast::<PeerData>() };
     // SAFETY: nginx passes the peer connection of the request's upstream.
     let pc = unsafe { NonNull::new_unchecked(pc) };
 
-    (peer, PeerConnection(pc))
+    (data, PeerConnection(pc))
 }
 
 unsafe extern "C" fn get_peer(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the data that is beside the callback.
-    let (peer, pc) = unsafe { arguments(pc, data) };
+    let (data, pc) = unsafe { arguments(pc, data) };
 
-    peer.get(pc)
+    data.get(pc)
 }
 
 unsafe extern "C" fn free_peer(
@@ -293,9 +478,9 @@ unsafe extern "C" fn free_peer(
     state: ngx_uint_t,
 ) {
     // SAFETY: nginx passes the data that is beside the callback.
-    let (peer, pc) = unsafe { arguments(pc, data) };
+    let (data, pc) = unsafe { arguments(pc, data) };
 
-    peer.free(pc, state);
+    data.free(pc, state);
 }
 
 unsafe extern "C" fn notify_peer(
@@ -304,23 +489,23 @@ unsafe extern "C" fn notify_peer(
     kind: ngx_uint_t,
 ) {
     // SAFETY: nginx passes the data that is beside the callback.
-    let (peer, pc) = unsafe { arguments(pc, data) };
+    let (data, pc) = unsafe { arguments(pc, data) };
 
-    peer.original.notify(pc, kind);
+    data.original.notify(pc, kind);
 }
 
 #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
 unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the data that is beside the callback.
-    let (peer, pc) = unsafe { arguments(pc, data) };
+    let (data, pc) = unsafe { arguments(pc, data) };
 
-    peer.original.set_session(pc)
+    data.original.set_session(pc)
 }
 
 #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
 unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
     // SAFETY: nginx passes the data that is beside the callback.
-    let (peer, pc) = unsafe { arguments(pc, data) };
+    let (data, pc) = unsafe { arguments(pc, data) };
 
-    peer.original.save_session(pc);
+    data.original.save_session(pc);
 }

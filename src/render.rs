@@ -1,0 +1,301 @@
+#![forbid(unsafe_code)]
+//! The status: the figures of all upstreams, as JSON or in Prometheus' text format 0.0.4.
+
+use core::fmt::{self, Write};
+use std::vec::Vec;
+
+use crate::counters::{AgeEvent, Ages, Close, Failure, Snapshot, BOUNDS};
+use crate::policy::Msec;
+
+/// The figures of a peer.
+pub struct Peer<'a> {
+    /// Its address, as in `$upstream_addr`.
+    pub address: &'a [u8],
+    /// What was counted.
+    pub figures: Snapshot,
+}
+
+/// The figures of an upstream.
+pub struct Upstream<'a> {
+    /// The name of the upstream{} block.
+    pub name: &'a [u8],
+    /// The backend's idle timeout.
+    pub timeout: Msec,
+    /// How long before it connections are let go.
+    pub margin: Msec,
+    /// Its peers.
+    pub peers: Vec<Peer<'a>>,
+}
+
+/// A format of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object.
+    Json,
+    /// Prometheus' text format 0.0.4.
+    Prometheus,
+}
+
+impl Format {
+    /// The MIME type of the response.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// Writes the status.
+    pub fn write(self, out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
+        match self {
+            Self::Json => json(out, upstreams),
+            Self::Prometheus => prometheus(out, upstreams),
+        }
+    }
+}
+
+/// A name between double quotes, with the escapes of the format. Both are UTF-8, which a name need not be.
+struct Quoted<'a>(&'a [u8], Format);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '"' | '\\' => write!(f, "\\{c}"),
+                    '\n' => f.write_str("\\n"),
+                    c if c < ' ' && self.1 == Format::Json => write!(f, "\\u{:04x}", u32::from(c)),
+                    c => f.write_char(c),
+                }?;
+            }
+
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+
+        f.write_char('"')
+    }
+}
+
+/// Milliseconds, written as seconds.
+struct Seconds(Msec);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 1000, self.0 % 1000) {
+            (s, 0) => write!(f, "{s}"),
+            (s, ms) if ms % 100 == 0 => write!(f, "{s}.{}", ms / 100),
+            (s, ms) => write!(f, "{s}.{ms:03}"),
+        }
+    }
+}
+
+/// The bounds of a histogram with how many ages were within each; the last has no bound and holds them all.
+fn cumulative(ages: &Ages) -> impl Iterator<Item = (Option<Msec>, u64)> + '_ {
+    let bounds = BOUNDS.iter().copied().map(Some).chain([None]);
+    let counts = ages.buckets.iter().scan(0_u64, |total, n| {
+        *total = total.saturating_add(*n);
+        Some(*total)
+    });
+
+    bounds.zip(counts)
+}
+
+fn count(ages: &Ages) -> u64 {
+    ages.buckets.iter().fold(0, |total, n| total.saturating_add(*n))
+}
+
+fn closes(figures: &Snapshot) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    Close::ALL.iter().map(|reason| reason.name()).zip(figures.closes)
+}
+
+fn failures(figures: &Snapshot) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    Failure::ALL.iter().map(|kind| kind.name()).zip(figures.failures)
+}
+
+fn ages(figures: &Snapshot) -> impl Iterator<Item = (&'static str, &Ages)> {
+    AgeEvent::ALL.iter().map(|event| event.name()).zip(&figures.ages)
+}
+
+// JSON
+
+fn json(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
+    out.write_str("{\"upstreams\":")?;
+    json_object(out, upstreams, |out, upstream| {
+        write!(out, "{}:", Quoted(upstream.name, Format::Json))?;
+        json_upstream(out, upstream)
+    })?;
+    out.write_str("}\n")
+}
+
+fn json_upstream(out: &mut dyn Write, upstream: &Upstream<'_>) -> fmt::Result {
+    let mut total = Snapshot::default();
+
+    for peer in &upstream.peers {
+        total.merge(&peer.figures);
+    }
+
+    write!(out, "{{\"timeout_ms\":{},\"margin_ms\":{},", upstream.timeout, upstream.margin)?;
+    json_figures(out, &total)?;
+    out.write_str(",\"peers\":")?;
+    json_object(out, &upstream.peers, |out, peer| {
+        write!(out, "{}:{{", Quoted(peer.address, Format::Json))?;
+        json_figures(out, &peer.figures)?;
+        out.write_char('}')
+    })?;
+    out.write_char('}')
+}
+
+fn json_figures(out: &mut dyn Write, figures: &Snapshot) -> fmt::Result {
+    write!(
+        out,
+        "\"connections\":{},\"connects\":{},\"reuses\":{},\"closes\":",
+        figures.connections, figures.connects, figures.reuses
+    )?;
+    json_object(out, closes(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
+    out.write_str(",\"reuse_failures\":")?;
+    json_object(out, failures(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
+    write!(out, ",\"failed_requests\":{},\"ages\":", figures.failed_requests)?;
+    json_object(out, ages(figures), |out, (name, ages)| {
+        write!(out, "\"{name}\":{{\"count\":{},\"sum_ms\":{},", count(ages), ages.sum)?;
+        out.write_str("\"buckets_ms\":")?;
+        json_object(out, cumulative(ages), |out, (bound, n)| match bound {
+            Some(bound) => write!(out, "\"{bound}\":{n}"),
+            None => write!(out, "\"+Inf\":{n}"),
+        })?;
+        out.write_char('}')
+    })
+}
+
+/// Writes an object of members that `member` writes.
+fn json_object<T>(
+    out: &mut dyn Write,
+    members: impl IntoIterator<Item = T>,
+    member: impl Fn(&mut dyn Write, T) -> fmt::Result,
+) -> fmt::Result {
+    let mut separator = "{";
+
+    for item in members {
+        out.write_str(separator)?;
+        member(out, item)?;
+        separator = ",";
+    }
+
+    out.write_str(if separator == "{" { "{}" } else { "}" })
+}
+
+// Prometheus
+
+const PREFIX: &str = "nginx_upstream_idle";
+
+/// The labels that all samples of a peer have.
+struct Labels<'a> {
+    upstream: &'a [u8],
+    peer: &'a [u8],
+}
+
+impl fmt::Display for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let upstream = Quoted(self.upstream, Format::Prometheus);
+        let peer = Quoted(self.peer, Format::Prometheus);
+
+        write!(f, "upstream={upstream},peer={peer}")
+    }
+}
+
+fn prometheus(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
+    let of_peers = |out: &mut dyn Write, name, kind, help, value: fn(&Snapshot) -> u64| {
+        family(out, name, kind, help)?;
+        each_peer(upstreams, |labels, figures| {
+            writeln!(out, "{PREFIX}_{name}{{{labels}}} {}", value(figures))
+        })
+    };
+
+    of_peers(out, "connections", "gauge", "Idle connections now.", |f| f.connections)?;
+    of_peers(out, "connects_total", "counter", "Requests sent on a fresh connection.", |f| {
+        f.connects
+    })?;
+    of_peers(out, "reuses_total", "counter", "Requests sent on a cached connection.", |f| {
+        f.reuses
+    })?;
+
+    family(out, "closes_total", "counter", "Idle connections closed, by reason.")?;
+    each_peer(upstreams, |labels, figures| {
+        closes(figures).try_for_each(|(reason, n)| {
+            writeln!(out, "{PREFIX}_closes_total{{{labels},reason=\"{reason}\"}} {n}")
+        })
+    })?;
+
+    let help = "Requests that failed on a cached connection before a byte of response, by kind.";
+    family(out, "reuse_failures_total", "counter", help)?;
+    each_peer(upstreams, |labels, figures| {
+        failures(figures).try_for_each(|(kind, n)| {
+            writeln!(out, "{PREFIX}_reuse_failures_total{{{labels},kind=\"{kind}\"}} {n}")
+        })
+    })?;
+
+    let help = "Requests answered with an error because of a stale reuse.";
+    of_peers(out, "failed_requests_total", "counter", help, |f| f.failed_requests)?;
+
+    let help =
+        "Idle age of connections at their reuse, at a failed reuse, and when the peer closed them.";
+    family(out, "age_seconds", "histogram", help)?;
+    each_peer(upstreams, |labels, figures| {
+        ages(figures).try_for_each(|(event, ages)| histogram(out, labels, event, ages))
+    })?;
+
+    of_upstreams(out, upstreams, "timeout_seconds", "Idle timeout of the backend.", |u| u.timeout)?;
+    of_upstreams(out, upstreams, "margin_seconds", "How long before it nginx lets go.", |u| {
+        u.margin
+    })
+}
+
+fn family(out: &mut dyn Write, name: &str, kind: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# HELP {PREFIX}_{name} {help}")?;
+    writeln!(out, "# TYPE {PREFIX}_{name} {kind}")
+}
+
+fn each_peer(
+    upstreams: &[Upstream<'_>],
+    mut sample: impl FnMut(&Labels<'_>, &Snapshot) -> fmt::Result,
+) -> fmt::Result {
+    upstreams.iter().try_for_each(|upstream| {
+        upstream.peers.iter().try_for_each(|peer| {
+            sample(&Labels { upstream: upstream.name, peer: peer.address }, &peer.figures)
+        })
+    })
+}
+
+fn histogram(out: &mut dyn Write, labels: &Labels<'_>, event: &str, ages: &Ages) -> fmt::Result {
+    let name = "age_seconds";
+
+    for (bound, n) in cumulative(ages) {
+        write!(out, "{PREFIX}_{name}_bucket{{{labels},event=\"{event}\",le=")?;
+
+        match bound {
+            Some(bound) => writeln!(out, "\"{}\"}} {n}", Seconds(bound)),
+            None => writeln!(out, "\"+Inf\"}} {n}"),
+        }?;
+    }
+
+    writeln!(out, "{PREFIX}_{name}_sum{{{labels},event=\"{event}\"}} {}", Seconds(ages.sum))?;
+    writeln!(out, "{PREFIX}_{name}_count{{{labels},event=\"{event}\"}} {}", count(ages))
+}
+
+fn of_upstreams(
+    out: &mut dyn Write,
+    upstreams: &[Upstream<'_>],
+    name: &str,
+    help: &str,
+    value: fn(&Upstream<'_>) -> Msec,
+) -> fmt::Result {
+    family(out, name, "gauge", help)?;
+
+    upstreams.iter().try_for_each(|upstream| {
+        let label = Quoted(upstream.name, Format::Prometheus);
+        writeln!(out, "{PREFIX}_{name}{{upstream={label}}} {}", Seconds(value(upstream)))
+    })
+}
