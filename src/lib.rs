@@ -8,6 +8,8 @@
 //! code. It refers to symbols of the nginx binary, which a test binary lacks: unit tests see the pure part alone.
 
 pub mod counters;
+pub mod directive;
+pub mod keep_alive;
 pub mod outcome;
 pub mod policy;
 pub mod render;

@@ -1,13 +1,18 @@
 #![forbid(unsafe_code)]
-//! When an idle connection has to go.
+//! When an idle connection has to go, and what a request may use.
 //!
 //! All times are milliseconds. Points in time are of the monotonic clock and always an argument.
+
+use crate::counters::Close;
 
 /// Milliseconds, as in nginx's `ngx_msec_t`.
 pub type Msec = u64;
 
 /// The margin where none is configured, unless half of the timeout is less.
 const DEFAULT_MARGIN: Msec = 1000;
+
+/// The `probe` where none is configured.
+const DEFAULT_PROBE: Msec = 0;
 
 /// After a try no longer than this, the idle age is counted from its start: too early by this much at the most, never
 /// too late, and the kernel need not be asked.
@@ -16,8 +21,20 @@ const SHORT_TRY: Msec = 5;
 /// What the configuration says about an upstream's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    timeout: Msec,
-    margin: Msec,
+    /// The backend's idle timeout; none when it is to say so itself.
+    pub timeout: Option<Msec>,
+    /// How long before that a connection is let go.
+    pub margin: Option<Msec>,
+    /// Whether what the backend says may lower the timeout.
+    pub hint: bool,
+    /// From which idle age on a connection is looked at before it is used.
+    pub probe: Option<Msec>,
+    /// From which idle age on a connection is not for requests that must not be repeated.
+    pub non_idempotent: Option<Msec>,
+    /// Whether a stale reuse is a failure of the server.
+    pub fails: bool,
+    /// nginx's own keepalive_timeout, which holds where no timeout is known.
+    pub keepalive_timeout: Msec,
 }
 
 /// A timeout and a margin that make no policy.
@@ -33,86 +50,134 @@ pub enum PolicyError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idle {
     since: Msec,
+    /// The timeout that the backend has told.
+    hint: Option<Msec>,
 }
 
 /// Whether a request may be sent on an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The connection is good for a request.
+    /// It may.
     Reuse,
-    /// The idle age has reached the limit: the backend may be closing the connection.
-    Late,
+    /// It may if the connection is alive.
+    Probe,
+    /// It may not: the connection is to be closed.
+    Close(Close),
 }
 
 impl Policy {
-    /// The policy for a backend that closes a connection which was idle for `timeout`.
-    pub fn new(timeout: Msec, margin: Option<Msec>) -> Result<Self, PolicyError> {
-        let margin = margin.unwrap_or(DEFAULT_MARGIN.min(timeout / 2));
-
-        if timeout == 0 {
-            return Err(PolicyError::NoTimeout);
+    /// The policy for a backend with this idle timeout, with the defaults for all else.
+    pub fn new(timeout: Option<Msec>) -> Self {
+        Self {
+            timeout,
+            margin: None,
+            hint: true,
+            probe: Some(DEFAULT_PROBE),
+            non_idempotent: None,
+            fails: false,
+            keepalive_timeout: Msec::MAX,
         }
-
-        if margin >= timeout {
-            return Err(PolicyError::MarginNotLess);
-        }
-
-        Ok(Self { timeout, margin })
     }
 
-    /// The backend's idle timeout.
-    pub fn timeout(&self) -> Msec {
-        self.timeout
+    /// Whether the timeout leaves any time.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        match self.timeout {
+            Some(0) => Err(PolicyError::NoTimeout),
+            Some(timeout) if self.margin_of(timeout) >= timeout => Err(PolicyError::MarginNotLess),
+            _ => Ok(()),
+        }
     }
 
-    /// How long before it connections are let go.
+    /// The margin before the configured timeout.
     pub fn margin(&self) -> Msec {
-        self.margin
+        self.margin_of(self.timeout.unwrap_or(Msec::MAX))
     }
 
-    /// The idle age from which on a connection must not be used.
-    pub fn limit(&self) -> Msec {
-        self.timeout.saturating_sub(self.margin)
+    /// The margin before a timeout.
+    pub fn margin_of(&self, timeout: Msec) -> Msec {
+        self.margin.unwrap_or(DEFAULT_MARGIN.min(timeout / 2))
+    }
+
+    /// The timeout of a connection, as far as it is known.
+    pub fn timeout_of(&self, idle: Idle) -> Option<Msec> {
+        lower(self.timeout, idle.hint.filter(|_| self.hint))
+    }
+
+    /// The idle age from which on a connection with this timeout must not be used.
+    pub fn limit(&self, timeout: Option<Msec>) -> Msec {
+        match timeout {
+            Some(timeout) => timeout.saturating_sub(self.margin_of(timeout)),
+            None => self.keepalive_timeout,
+        }
     }
 
     /// For how much longer a connection may stay in the cache; zero when it must go at once.
     pub fn remaining(&self, idle: Idle, now: Msec) -> Msec {
-        self.limit().saturating_sub(idle.age(now))
+        self.limit(self.timeout_of(idle)).saturating_sub(idle.age(now))
     }
 
-    /// The verdict on sending a request on the connection now.
-    pub fn verdict(&self, idle: Idle, now: Msec) -> Verdict {
-        match self.remaining(idle, now) {
-            0 => Verdict::Late,
-            _ => Verdict::Reuse,
+    /// The verdict on a request that would use the connection now.
+    pub fn verdict(&self, idle: Idle, now: Msec, idempotent: bool) -> Verdict {
+        let reaches = |limit: Option<Msec>| limit.is_some_and(|limit| idle.age(now) >= limit);
+
+        if self.remaining(idle, now) == 0 {
+            Verdict::Close(Close::Late)
+        } else if !idempotent && reaches(self.non_idempotent) {
+            Verdict::Close(Close::NonIdempotent)
+        } else if reaches(self.probe) {
+            Verdict::Probe
+        } else {
+            Verdict::Reuse
         }
     }
 }
 
 impl Idle {
-    /// A connection whose try began at `started` and is over now.
+    /// A connection whose try began at `started` and is over now, and whose backend has told its timeout, perhaps.
     ///
     /// `last_data` is asked only where the answer can matter; it tells how long ago the last byte of the backend arrived,
     /// if that is known. A byte that waited in the socket, for a slow client or a blocked worker, is that much older.
-    pub fn begin(started: Msec, now: Msec, last_data: impl FnOnce() -> Option<Msec>) -> Self {
+    pub fn begin(
+        started: Msec,
+        now: Msec,
+        hint: Option<Msec>,
+        last_data: impl FnOnce() -> Option<Msec>,
+    ) -> Self {
         let since = if now.saturating_sub(started) <= SHORT_TRY {
             started.min(now)
         } else {
             now.saturating_sub(last_data().unwrap_or(0)).max(started)
         };
 
-        Self { since }
+        Self { since, hint }
     }
 
     /// How long the connection has been idle.
     pub fn age(&self, now: Msec) -> Msec {
         now.saturating_sub(self.since)
     }
+
+    /// The timeout that the backend has told, by now.
+    pub fn hint(&self) -> Option<Msec> {
+        self.hint
+    }
+}
+
+/// The lower of two timeouts, as far as they are known.
+pub fn lower(this: Option<Msec>, that: Option<Msec>) -> Option<Msec> {
+    match (this, that) {
+        (Some(this), Some(that)) => Some(this.min(that)),
+        (this, that) => this.or(that),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn idle(hint: Option<Msec>) -> Idle {
+        Idle { since: 10_000, hint }
+    }
 
     #[test]
     fn margin() {
@@ -136,31 +201,76 @@ mod tests {
         ];
 
         for (timeout, margin, limit) in cases {
-            let policy = Policy::new(timeout, margin);
-            assert_eq!(policy.map(|p| p.limit()), limit, "{timeout} {margin:?}");
+            let policy = Policy { margin, ..Policy::new(Some(timeout)) };
+            let result = policy.check().map(|()| policy.limit(policy.timeout));
+            assert_eq!(result, limit, "{timeout} {margin:?}");
+        }
+    }
+
+    #[test]
+    fn hint() {
+        let fixed = Policy::new(Some(5000));
+        let deaf = Policy { hint: false, ..fixed };
+        let exact = Policy { margin: Some(1000), ..fixed };
+        let auto = Policy { timeout: None, keepalive_timeout: 60_000, ..fixed };
+
+        let cases = [
+            // policy, hint, for how long a connection stays
+            ("fixed", fixed, None, 4000),
+            ("it lowers the timeout", fixed, Some(3000), 2000),
+            ("it does not raise it", fixed, Some(10_000), 4000),
+            ("the default margin is of the lower timeout", fixed, Some(1000), 500),
+            ("a margin that is given is not", exact, Some(1000), 0),
+            ("nothing is left", exact, Some(500), 0),
+            ("no more requests", fixed, Some(0), 0),
+            ("off", deaf, Some(3000), 4000),
+            ("auto", auto, Some(5000), 4000),
+            ("auto, longer than nginx", auto, Some(90_000), 89_000),
+            ("auto, untold", auto, None, 60_000),
+        ];
+
+        for (name, policy, hint, remaining) in cases {
+            assert_eq!(policy.remaining(idle(hint), 10_000), remaining, "{name}");
         }
     }
 
     #[test]
     fn verdict() {
-        let policy = Policy::new(5000, Some(1000)).unwrap();
-        let idle = Idle { since: 10_000 };
+        const LATE: Verdict = Verdict::Close(Close::Late);
+        const UNSAFE: Verdict = Verdict::Close(Close::NonIdempotent);
+
+        let plain = Policy { probe: None, ..Policy::new(Some(5000)) };
+        let probe = Policy { probe: Some(100), ..plain };
+        let fresh = Policy { non_idempotent: Some(0), ..probe };
+        let young = Policy { non_idempotent: Some(200), ..probe };
 
         let cases = [
-            // now, remaining, verdict
-            (10_000, 4000, Verdict::Reuse),
-            (13_999, 1, Verdict::Reuse),
-            (14_000, 0, Verdict::Late),
-            (14_001, 0, Verdict::Late),
-            (Msec::MAX, 0, Verdict::Late),
-            // a clock that went back makes no connection older
-            (9_000, 4000, Verdict::Reuse),
+            // policy, time since it was idle, verdict on GET, on POST
+            (plain, 0, Verdict::Reuse, Verdict::Reuse),
+            (plain, 3999, Verdict::Reuse, Verdict::Reuse),
+            (plain, 4000, LATE, LATE),
+            (plain, 4001, LATE, LATE),
+            (plain, Msec::MAX - 10_000, LATE, LATE),
+            (probe, 99, Verdict::Reuse, Verdict::Reuse),
+            (probe, 100, Verdict::Probe, Verdict::Probe),
+            (probe, 4000, LATE, LATE),
+            (fresh, 0, Verdict::Reuse, UNSAFE),
+            (fresh, 100, Verdict::Probe, UNSAFE),
+            (fresh, 4000, LATE, LATE),
+            (young, 99, Verdict::Reuse, Verdict::Reuse),
+            (young, 199, Verdict::Probe, Verdict::Probe),
+            (young, 200, Verdict::Probe, UNSAFE),
         ];
 
-        for (now, remaining, verdict) in cases {
-            assert_eq!(policy.remaining(idle, now), remaining, "{now}");
-            assert_eq!(policy.verdict(idle, now), verdict, "{now}");
+        for (policy, passed, get, post) in cases {
+            let now = 10_000 + passed;
+            assert_eq!(policy.verdict(idle(None), now, true), get, "GET {policy:?} {passed}");
+            assert_eq!(policy.verdict(idle(None), now, false), post, "POST {policy:?} {passed}");
         }
+
+        // a clock that went back makes no connection older
+        assert_eq!(plain.verdict(idle(None), 9_000, true), Verdict::Reuse);
+        assert_eq!(plain.remaining(idle(None), 9_000), 4000);
     }
 
     #[test]
@@ -177,8 +287,8 @@ mod tests {
         ];
 
         for (started, now, last_data, since) in cases {
-            let idle = Idle::begin(started, now, || last_data);
-            assert_eq!(idle, Idle { since }, "{started} {now} {last_data:?}");
+            let idle = Idle::begin(started, now, None, || last_data);
+            assert_eq!(idle, Idle { since, hint: None }, "{started} {now} {last_data:?}");
         }
     }
 
@@ -186,10 +296,10 @@ mod tests {
     fn short_try_is_not_looked_at() {
         let unasked = || panic!("the kernel was asked");
 
-        assert_eq!(Idle::begin(1000, 1000, unasked), Idle { since: 1000 });
-        assert_eq!(Idle::begin(1000, 1005, unasked), Idle { since: 1000 });
-        assert_eq!(Idle::begin(1000, 999, unasked), Idle { since: 999 });
+        assert_eq!(Idle::begin(1000, 1000, None, unasked).since, 1000);
+        assert_eq!(Idle::begin(1000, 1005, None, unasked).since, 1000);
+        assert_eq!(Idle::begin(1000, 999, None, unasked).since, 999);
 
-        assert_eq!(Idle::begin(1000, 1006, || Some(2)), Idle { since: 1004 });
+        assert_eq!(Idle::begin(1000, 1006, None, || Some(2)).since, 1004);
     }
 }

@@ -19,8 +19,8 @@ pub struct Peer<'a> {
 pub struct Upstream<'a> {
     /// The name of the upstream{} block.
     pub name: &'a [u8],
-    /// The backend's idle timeout.
-    pub timeout: Msec,
+    /// The backend's idle timeout, if it is configured.
+    pub timeout: Option<Msec>,
     /// How long before it connections are let go.
     pub margin: Msec,
     /// Its peers.
@@ -138,7 +138,12 @@ fn json_upstream(out: &mut dyn Write, upstream: &Upstream<'_>) -> fmt::Result {
         total.merge(&peer.figures);
     }
 
-    write!(out, "{{\"timeout_ms\":{},\"margin_ms\":{},", upstream.timeout, upstream.margin)?;
+    match upstream.timeout {
+        Some(timeout) => write!(out, "{{\"timeout_ms\":{timeout},"),
+        None => out.write_str("{\"timeout_ms\":null,"),
+    }?;
+
+    write!(out, "\"margin_ms\":{},", upstream.margin)?;
     json_figures(out, &total)?;
     out.write_str(",\"peers\":")?;
     json_object(out, &upstream.peers, |out, peer| {
@@ -249,7 +254,7 @@ fn prometheus(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
 
     of_upstreams(out, upstreams, "timeout_seconds", "Idle timeout of the backend.", |u| u.timeout)?;
     of_upstreams(out, upstreams, "margin_seconds", "How long before it nginx lets go.", |u| {
-        u.margin
+        Some(u.margin)
     })
 }
 
@@ -290,12 +295,15 @@ fn of_upstreams(
     upstreams: &[Upstream<'_>],
     name: &str,
     help: &str,
-    value: fn(&Upstream<'_>) -> Msec,
+    value: fn(&Upstream<'_>) -> Option<Msec>,
 ) -> fmt::Result {
     family(out, name, "gauge", help)?;
 
-    upstreams.iter().try_for_each(|upstream| {
-        let label = Quoted(upstream.name, Format::Prometheus);
-        writeln!(out, "{PREFIX}_{name}{{upstream={label}}} {}", Seconds(value(upstream)))
+    upstreams.iter().try_for_each(|upstream| match value(upstream) {
+        Some(msec) => {
+            let label = Quoted(upstream.name, Format::Prometheus);
+            writeln!(out, "{PREFIX}_{name}{{upstream={label}}} {}", Seconds(msec))
+        }
+        None => Ok(()),
     })
 }

@@ -5,6 +5,7 @@ use core::ffi::{c_char, c_void};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use core::slice;
+use std::vec::Vec;
 
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_server_t,
@@ -19,7 +20,8 @@ use ngx::ngx_string;
 
 use super::keepalive::KeepaliveModule;
 use super::{log, peer, shared, status, IdleTimeoutModule};
-use crate::policy::{Msec, Policy, PolicyError};
+use crate::directive;
+use crate::policy::{Msec, Policy};
 
 const DIRECTIVE: &str = "upstream_idle_timeout";
 
@@ -76,69 +78,10 @@ pub struct Wrapped {
 /// The configuration is wrong, and the log says why.
 pub struct Failed;
 
-/// What is wrong with the arguments of the directive.
-enum ArgumentError<'a> {
-    Value(&'a ngx_str_t),
-    Parameter(&'a ngx_str_t),
-    Duplicate(&'a ngx_str_t),
-    MarginNotLess { margin: &'a ngx_str_t, timeout: &'a ngx_str_t },
-}
+fn parse_time(value: &[u8]) -> Option<Msec> {
+    let mut value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
 
-impl fmt::Display for ArgumentError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Value(value) => write!(f, "invalid value \"{value}\""),
-            Self::Parameter(value) => write!(f, "invalid parameter \"{value}\""),
-            Self::Duplicate(value) => write!(f, "duplicate parameter \"{value}\""),
-            Self::MarginNotLess { margin, timeout } => {
-                write!(f, "\"{margin}\" must be less than the timeout \"{timeout}\"")
-            }
-        }?;
-
-        write!(f, " in \"{DIRECTIVE}\" directive")
-    }
-}
-
-/// Reads the arguments of the directive: `off`, or a time and parameters.
-fn parse(args: &[ngx_str_t]) -> Result<Option<Policy>, ArgumentError<'_>> {
-    let [timeout, parameters @ ..] = args else {
-        return Ok(None);
-    };
-
-    if timeout.as_bytes() == b"off" {
-        return match parameters {
-            [] => Ok(None),
-            [parameter, ..] => Err(ArgumentError::Parameter(parameter)),
-        };
-    }
-
-    let mut margin = None;
-
-    for parameter in parameters {
-        let Some(value) = parameter.strip_prefix("margin=") else {
-            return Err(ArgumentError::Parameter(parameter));
-        };
-
-        let value = parse_time(value).ok_or(ArgumentError::Parameter(parameter))?;
-
-        if margin.replace((value, parameter)).is_some() {
-            return Err(ArgumentError::Duplicate(parameter));
-        }
-    }
-
-    let time = parse_time(*timeout).ok_or(ArgumentError::Value(timeout))?;
-
-    match (Policy::new(time, margin.map(|(value, _)| value)), margin) {
-        (Ok(policy), _) => Ok(Some(policy)),
-        (Err(PolicyError::MarginNotLess), Some((_, margin))) => {
-            Err(ArgumentError::MarginNotLess { margin, timeout })
-        }
-        (Err(_), _) => Err(ArgumentError::Value(timeout)),
-    }
-}
-
-fn parse_time(mut value: ngx_str_t) -> Option<Msec> {
-    // SAFETY: the string is part of the configuration; nginx reads no further than its length.
+    // SAFETY: nginx reads the value, and no further than its length.
     let msec = unsafe { ngx_parse_time(&mut value, 0) };
 
     Msec::try_from(msec).ok()
@@ -159,7 +102,7 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             continue;
         };
 
-        let Some(policy) = directive.policy else {
+        let Some(mut policy) = directive.policy else {
             continue;
         };
 
@@ -171,18 +114,16 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             return Err(directive.fail_without_keepalive(cf, upstream));
         };
 
-        if keepalive.timeout < policy.limit() {
-            directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout, policy.limit());
+        policy.keepalive_timeout = keepalive.timeout;
+        let limit = policy.limit(policy.timeout);
+
+        if keepalive.timeout < limit {
+            directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout, limit);
         }
 
         let wrapped = conf.wrapped.insert(Wrapped::wrap(upstream, policy));
 
-        ::log::info!(
-            "upstream \"{}\": idle connections are let go after {} ms of {} ms",
-            wrapped.name,
-            policy.limit(),
-            policy.timeout()
-        );
+        ::log::info!("upstream \"{}\": idle connections are let go after {limit} ms", wrapped.name);
 
         main.upstreams.push(wrapped);
     }
@@ -330,13 +271,16 @@ impl ServerConf {
             return Err(c"is duplicate".as_ptr().cast_mut());
         }
 
-        match parse(arguments(cf)) {
+        let arguments: Vec<&[u8]> = arguments(cf).iter().map(ngx_str_t::as_bytes).collect();
+
+        match directive::parse(&arguments, parse_time) {
             Ok(policy) => {
                 self.directive = Some(Directive::here(cf, policy));
                 Ok(())
             }
             Err(error) => {
-                log::write_conf(NGX_LOG_EMERG, cf, format_args!("{error}"));
+                let message = format_args!("{error} in \"{DIRECTIVE}\" directive");
+                log::write_conf(NGX_LOG_EMERG, cf, message);
                 Err(NGX_CONF_ERROR)
             }
         }

@@ -5,6 +5,7 @@ use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
+use std::io;
 
 use nginx_sys::{
     ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_del_timer, ngx_destroy_pool,
@@ -72,6 +73,23 @@ impl Connection {
         Some(Msec::from(info.tcpi_last_data_recv).saturating_add(clock::tick()))
     }
 
+    /// Whether a connection that should be quiet is not: the peer has closed it, or sent what nobody had asked for.
+    pub fn is_dead(self) -> bool {
+        let mut byte = 0_u8;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+
+        // SAFETY: the kernel writes no more than a byte.
+        let n = unsafe { libc::recv(self.get().fd, ptr::addr_of_mut!(byte).cast(), 1, flags) };
+
+        n != -1 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+    }
+
+    /// Makes nginx's keepalive module refuse the connection, whatever it sees of it.
+    pub fn refuse(self) {
+        // SAFETY: nginx gives every connection its events; this one is not run meanwhile.
+        unsafe { &mut *self.get().read }.set_error(1);
+    }
+
     /// What is left to see of a connection that failed.
     pub fn seen(self) -> Seen {
         const TCP_CLOSE: u8 = 7;
@@ -135,12 +153,12 @@ impl Connection {
         true
     }
 
-    /// Counts the connection as idle, and lets it stay so for `msec` at the most.
-    pub fn enter_cache(self, msec: Msec) {
+    /// Counts the connection as idle, and lets it stay so for `msec` at the most, and for that reason.
+    pub fn enter_cache(self, msec: Msec, reason: Close) {
         let ours = self.close_within(msec);
 
         if let Some(record) = self.record() {
-            record.timer.set(if ours { Close::Margin } else { Close::Keepalive });
+            record.timer.set(if ours { reason } else { Close::Keepalive });
             record.cached.set(true);
             record.peer.enter_cache();
         }

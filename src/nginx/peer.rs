@@ -11,19 +11,20 @@ use core::ptr::{self, NonNull};
 use nginx_sys::{
     ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_http_request_t,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_palloc,
-    ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_uint_t, NGX_DONE, NGX_ERROR, NGX_LOG_WARN,
-    NGX_OK, NGX_PEER_FAILED,
+    ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_uint_t, NGX_DONE, NGX_ERROR, NGX_HTTP_LOCK,
+    NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_LOG_WARN, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
 use nginx_sys::{ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt};
-use ngx::http::HttpModuleServerConf;
+use ngx::http::{list_iterator, HttpModuleServerConf};
 
 use super::conf::Wrapped;
 use super::connection::Connection;
 use super::shared::Peer;
 use super::{clock, log, shared, IdleTimeoutModule};
 use crate::counters::{Close, Failure};
-use crate::policy::{Idle, Msec, Policy, Verdict};
+use crate::keep_alive::KeepAlive;
+use crate::policy::{lower, Idle, Msec, Policy, Verdict};
 
 /// What stands in `peer.data`, and outlives the request's upstream: it lives in the request's pool.
 struct PeerData {
@@ -86,22 +87,27 @@ impl PeerData {
             return rc;
         };
 
-        match self.policy.verdict(idle, now) {
-            Verdict::Reuse => {
-                connection.leave_cache();
-                peer.counters.reuse(idle.age(now));
-                self.begin_try(Some(idle.age(now)));
+        let refused = match self.policy.verdict(idle, now, self.is_idempotent()) {
+            Verdict::Reuse => None,
+            Verdict::Probe => connection.is_dead().then_some(Close::Dead),
+            Verdict::Close(reason) => Some(reason),
+        };
 
-                rc
-            }
-            Verdict::Late => {
-                pc.forget_connection();
-                connection.close(Close::Late);
-                self.begin_try(None);
+        if let Some(reason) = refused {
+            pc.forget_connection();
+            connection.close(reason);
+            self.begin_try(None);
 
-                NGX_OK as ngx_int_t
-            }
+            return NGX_OK as ngx_int_t;
         }
+
+        let age = idle.age(now);
+
+        connection.leave_cache();
+        peer.counters.reuse(age);
+        self.begin_try(Some(age));
+
+        rc
     }
 
     /// A connection that goes to the cache is let go in time, and one that has no time left does not go there.
@@ -110,13 +116,18 @@ impl PeerData {
             return self.original.free(pc, state);
         };
 
+        if self.stale.is_some() {
+            return self.free_stale(pc, connection, state);
+        }
+
         // otherwise the keepalive module does not take it
         if self.upstream().keepalive() == 0 || state & NGX_PEER_FAILED as ngx_uint_t != 0 {
             return self.original.free(pc, state);
         }
 
         let now = clock::now();
-        let idle = Idle::begin(self.started, now, || connection.last_data());
+        let hint = lower(self.hint(), connection.remembered().and_then(|(idle, _)| idle.hint()));
+        let idle = Idle::begin(self.started, now, hint, || connection.last_data());
         let remaining = self.policy.remaining(idle, now);
 
         if remaining == 0 || !connection.remember(idle, peer) {
@@ -128,8 +139,53 @@ impl PeerData {
         let open = connection.outlives(|| self.original.free(pc, state));
 
         if open && pc.connection().is_none() && connection.is_idle() {
-            connection.enter_cache(remaining);
+            let reason = match self.policy.timeout_of(idle) {
+                Some(_) => Close::Margin,
+                None => Close::Keepalive,
+            };
+
+            connection.enter_cache(remaining, reason);
         }
+    }
+
+    /// A stale reuse is no failure of the server, which has but kept to its timeout. The balancer is told what it is
+    /// told of a 403 or 404 that goes to the next server.
+    fn free_stale(&self, pc: PeerConnection, connection: Connection, state: ngx_uint_t) {
+        if self.policy.fails {
+            return self.original.free(pc, state);
+        }
+
+        // without the failure, the keepalive module could take the connection for a good one
+        connection.refuse();
+        self.original.free(pc, NGX_PEER_NEXT as ngx_uint_t);
+    }
+
+    /// What the backend says about the connection in the headers of its response.
+    fn hint(&self) -> Option<Msec> {
+        if !self.policy.hint {
+            return None;
+        }
+
+        let mut keep_alive = KeepAlive::default();
+
+        // SAFETY: the list is that of the request's upstream, which nginx fills before it frees the peer.
+        for (name, value) in unsafe { list_iterator(&self.upstream().headers_in.headers) } {
+            if name.as_bytes().eq_ignore_ascii_case(b"Keep-Alive") {
+                keep_alive.read(value.as_bytes());
+            }
+        }
+
+        keep_alive.hint()
+    }
+
+    /// Whether nginx would repeat the request elsewhere once it was sent.
+    fn is_idempotent(&self) -> bool {
+        const NON_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
+
+        // SAFETY: the request is not over before the peer is freed.
+        let method = unsafe { self.request.as_ref() }.method;
+
+        method & NON_IDEMPOTENT as ngx_uint_t == 0
     }
 
     /// Notes a try on a connection that had been idle for so long, or on a fresh one.
@@ -176,12 +232,12 @@ impl PeerData {
             return Some((connection, peer));
         };
 
-        let (_, peer) = connection.remembered()?;
+        let (idle, peer) = connection.remembered()?;
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
 
         if failed && self.upstream().response_received() == 0 {
             if let Some(kind) = connection.seen().failure() {
-                self.fail(pc, peer, kind, age);
+                self.fail(pc, peer, kind, age, self.policy.timeout_of(idle));
             }
         }
 
@@ -189,7 +245,14 @@ impl PeerData {
     }
 
     #[cold]
-    fn fail(&mut self, pc: PeerConnection, peer: &'static Peer, kind: Failure, age: Msec) {
+    fn fail(
+        &mut self,
+        pc: PeerConnection,
+        peer: &'static Peer,
+        kind: Failure,
+        age: Msec,
+        timeout: Option<Msec>,
+    ) {
         peer.counters.failure(kind, age);
 
         // SAFETY: the pointer is null, or to a try in the request's pool.
@@ -201,13 +264,19 @@ impl PeerData {
             self.stale = Some(peer);
         }
 
-        pc.log(format_args!(
-            "reused connection to {peer} failed: {}, it had been idle for {age} ms, \
-             timeout {} ms, margin {} ms",
-            kind.name(),
-            self.policy.timeout(),
-            self.policy.margin()
-        ));
+        let kind = kind.name();
+
+        match timeout {
+            Some(timeout) => pc.log(format_args!(
+                "reused connection to {peer} failed: {kind}, after {age} ms of idleness, \
+                 timeout {timeout} ms, margin {} ms",
+                self.policy.margin_of(timeout)
+            )),
+            None => pc.log(format_args!(
+                "reused connection to {peer} failed: {kind}, after {age} ms of idleness, \
+                 timeout unknown"
+            )),
+        }
     }
 
     /// The counters of the peer with this address.

@@ -127,7 +127,7 @@ fn snapshot(conf: &MainConf) -> Option<Vec<Upstream<'static>>> {
 
         upstreams.push(Upstream {
             name: wrapped.name.as_bytes(),
-            timeout: wrapped.policy.timeout(),
+            timeout: wrapped.policy.timeout,
             margin: wrapped.policy.margin(),
             peers,
         });
