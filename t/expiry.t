@@ -123,7 +123,7 @@ for my $upstream (sort keys %limit) {
 	my $end = Backend::ended($t, $log, $number{$upstream});
 
 	is($end->{end}, 'peer', "$upstream, closed by nginx");
-	cmp_ok($end->{age}, '>', $limit - 10, "$upstream, not before $limit ms");
+	cmp_ok($end->{age}, '>', $limit - 15, "$upstream, not before $limit ms");
 	cmp_ok($end->{age}, '<', $limit + 100, "$upstream, at $limit ms");
 }
 
