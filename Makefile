@@ -23,6 +23,9 @@ TEST_LIB = $(if $(NGINX_TESTS_DIR),$(NGINX_TESTS_DIR)/lib,t/lib)
 TESTS ?= t
 TEST_JOBS ?= 2
 
+# A worker that root starts is nobody, and may not go where the suites keep their files.
+TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
+
 .PHONY: all help demo test unittest suites check install clean build-packages
 .DELETE_ON_ERROR:
 
@@ -45,7 +48,7 @@ unittest: build-packages $(OUT)/env
 
 suites: all
 	@tools/packages test
-	TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_NGINX_GLOBALS)' \
+	TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
 		prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
 
 check: build-packages $(OUT)/env ## Check the format, the lints and the documentation
