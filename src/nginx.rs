@@ -8,6 +8,8 @@ use nginx_sys::{
 use ngx::core::Status;
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModuleServerConf};
 
+mod array;
+mod callbacks;
 mod clock;
 mod conf;
 mod connection;
@@ -16,6 +18,7 @@ mod log;
 mod peer;
 mod shared;
 mod status;
+mod tries;
 mod variables;
 mod zone;
 

@@ -46,10 +46,12 @@ pub enum PolicyError {
     MarginNotLess,
 }
 
-/// What is known about an idle connection and its backend.
+/// What is known about an idle connection and its backend, and what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idle {
     since: Msec,
+    /// From when on it must not be used.
+    deadline: Msec,
     /// The timeout that the backend has told.
     hint: Option<Msec>,
 }
@@ -98,9 +100,9 @@ impl Policy {
         self.margin.unwrap_or(DEFAULT_MARGIN.min(timeout / 2))
     }
 
-    /// The timeout of a connection, as far as it is known.
-    pub fn timeout_of(&self, idle: Idle) -> Option<Msec> {
-        lower(self.timeout, idle.hint.filter(|_| self.hint))
+    /// The timeout of a connection whose backend has told one, perhaps, as far as it is known.
+    pub fn timeout(&self, hint: Option<Msec>) -> Option<Msec> {
+        lower(self.timeout, hint.filter(|_| self.hint))
     }
 
     /// The idle age from which on a connection with this timeout must not be used.
@@ -111,16 +113,18 @@ impl Policy {
         }
     }
 
-    /// For how much longer a connection may stay in the cache; zero when it must go at once.
-    pub fn remaining(&self, idle: Idle, now: Msec) -> Msec {
-        self.limit(self.timeout_of(idle)).saturating_sub(idle.age(now))
+    /// What follows for a connection that has been idle since then.
+    pub fn idle(&self, since: Msec, hint: Option<Msec>) -> Idle {
+        let deadline = since.saturating_add(self.limit(self.timeout(hint)));
+
+        Idle { since, deadline, hint }
     }
 
     /// The verdict on a request that would use the connection now.
-    pub fn verdict(&self, idle: Idle, now: Msec, idempotent: bool) -> Verdict {
-        let reaches = |limit: Option<Msec>| limit.is_some_and(|limit| idle.age(now) >= limit);
+    pub fn verdict(&self, idle: &Idle, now: Msec, idempotent: bool) -> Verdict {
+        let reaches = |age: Option<Msec>| age.is_some_and(|age| idle.age(now) >= age);
 
-        if self.remaining(idle, now) == 0 {
+        if now >= idle.deadline {
             Verdict::Close(Close::Late)
         } else if !idempotent && reaches(self.non_idempotent) {
             Verdict::Close(Close::NonIdempotent)
@@ -133,34 +137,32 @@ impl Policy {
 }
 
 impl Idle {
-    /// A connection whose try began at `started` and is over now, and whose backend has told its timeout, perhaps.
-    ///
-    /// `last_data` is asked only where the answer can matter; it tells how long ago the last byte of the backend arrived,
-    /// if that is known. A byte that waited in the socket, for a slow client or a blocked worker, is that much older.
-    pub fn begin(
-        started: Msec,
-        now: Msec,
-        hint: Option<Msec>,
-        last_data: impl FnOnce() -> Option<Msec>,
-    ) -> Self {
-        let since = if now.saturating_sub(started) <= SHORT_TRY {
-            started.min(now)
-        } else {
-            now.saturating_sub(last_data().unwrap_or(0)).max(started)
-        };
-
-        Self { since, hint }
-    }
-
     /// How long the connection has been idle.
     pub fn age(&self, now: Msec) -> Msec {
         now.saturating_sub(self.since)
     }
 
-    /// The timeout that the backend has told, by now.
+    /// For how much longer it may stay in the cache; zero when it must go at once.
+    pub fn remaining(&self, now: Msec) -> Msec {
+        self.deadline.saturating_sub(now)
+    }
+
+    /// The timeout that the backend has told.
     pub fn hint(&self) -> Option<Msec> {
         self.hint
     }
+}
+
+/// When a connection became idle whose try began at `started` and is over now: when the last byte arrived.
+///
+/// `last_data` tells how long ago that was, if it is known, and is asked only where the answer can matter. A byte that
+/// waited in the socket, for a slow client or a blocked worker, is that much older than the end of the try.
+pub fn idle_since(started: Msec, now: Msec, last_data: impl FnOnce() -> Option<Msec>) -> Msec {
+    if now.saturating_sub(started) <= SHORT_TRY {
+        return started.min(now);
+    }
+
+    now.saturating_sub(last_data().unwrap_or(0)).max(started)
 }
 
 /// The lower of two timeouts, as far as they are known.
@@ -174,10 +176,6 @@ pub fn lower(this: Option<Msec>, that: Option<Msec>) -> Option<Msec> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn idle(hint: Option<Msec>) -> Idle {
-        Idle { since: 10_000, hint }
-    }
 
     #[test]
     fn margin() {
@@ -230,7 +228,7 @@ mod tests {
         ];
 
         for (name, policy, hint, remaining) in cases {
-            assert_eq!(policy.remaining(idle(hint), 10_000), remaining, "{name}");
+            assert_eq!(policy.idle(10_000, hint).remaining(10_000), remaining, "{name}");
         }
     }
 
@@ -263,18 +261,19 @@ mod tests {
         ];
 
         for (policy, passed, get, post) in cases {
-            let now = 10_000 + passed;
-            assert_eq!(policy.verdict(idle(None), now, true), get, "GET {policy:?} {passed}");
-            assert_eq!(policy.verdict(idle(None), now, false), post, "POST {policy:?} {passed}");
+            let (idle, now) = (policy.idle(10_000, None), 10_000 + passed);
+            assert_eq!(policy.verdict(&idle, now, true), get, "GET {policy:?} {passed}");
+            assert_eq!(policy.verdict(&idle, now, false), post, "POST {policy:?} {passed}");
         }
 
         // a clock that went back makes no connection older
-        assert_eq!(plain.verdict(idle(None), 9_000, true), Verdict::Reuse);
-        assert_eq!(plain.remaining(idle(None), 9_000), 4000);
+        let idle = plain.idle(10_000, None);
+        assert_eq!(plain.verdict(&idle, 9_000, true), Verdict::Reuse);
+        assert_eq!(idle.age(9_000), 0);
     }
 
     #[test]
-    fn age_begins_with_the_last_byte() {
+    fn idle_since_the_last_byte() {
         let cases = [
             // started, now, last data, since
             (1000, 3000, Some(0), 3000),
@@ -282,13 +281,12 @@ mod tests {
             // no byte of the response is older than its request
             (1000, 3000, Some(2500), 1000),
             (1000, 3000, Some(Msec::MAX), 1000),
-            // the kernel does not tell: from the release on
+            // the kernel does not tell: from the end of the try on
             (1000, 3000, None, 3000),
         ];
 
         for (started, now, last_data, since) in cases {
-            let idle = Idle::begin(started, now, None, || last_data);
-            assert_eq!(idle, Idle { since, hint: None }, "{started} {now} {last_data:?}");
+            assert_eq!(idle_since(started, now, || last_data), since, "{started} {last_data:?}");
         }
     }
 
@@ -296,10 +294,10 @@ mod tests {
     fn short_try_is_not_looked_at() {
         let unasked = || panic!("the kernel was asked");
 
-        assert_eq!(Idle::begin(1000, 1000, None, unasked).since, 1000);
-        assert_eq!(Idle::begin(1000, 1005, None, unasked).since, 1000);
-        assert_eq!(Idle::begin(1000, 999, None, unasked).since, 999);
+        assert_eq!(idle_since(1000, 1000, unasked), 1000);
+        assert_eq!(idle_since(1000, 1005, unasked), 1000);
+        assert_eq!(idle_since(1000, 999, unasked), 999);
 
-        assert_eq!(Idle::begin(1000, 1006, None, || Some(2)).since, 1004);
+        assert_eq!(idle_since(1000, 1006, || Some(2)), 1004);
     }
 }

@@ -34,15 +34,12 @@ fn msec(ts: libc::timespec) -> Msec {
     sec.saturating_mul(1000).saturating_add(msec)
 }
 
-/// nginx's time, from which its timers count.
-pub fn nginx() -> Msec {
-    // SAFETY: a worker has one thread that runs event handlers and writes to this variable.
-    (unsafe { ngx_current_msec }) as Msec
-}
-
 /// How far nginx's time is behind `now`.
 pub fn lag(now: Msec) -> Msec {
-    match now.checked_sub(nginx()) {
+    // SAFETY: a worker has one thread that runs event handlers and writes to this variable.
+    let current = (unsafe { ngx_current_msec }) as Msec;
+
+    match now.checked_sub(current) {
         Some(lag) if lag < MAX_LAG => lag,
         _ => 0,
     }

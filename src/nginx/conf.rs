@@ -4,7 +4,6 @@ use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 use core::fmt;
 use core::ptr::{self, NonNull};
-use core::slice;
 use std::vec::Vec;
 
 use nginx_sys::{
@@ -18,8 +17,8 @@ use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
 use ngx::ngx_string;
 
-use super::keepalive::KeepaliveModule;
-use super::{log, peer, shared, status, IdleTimeoutModule};
+use super::keepalive::{Keepalive, KeepaliveModule};
+use super::{array, callbacks, log, shared, status, IdleTimeoutModule};
 use crate::directive;
 use crate::policy::{Msec, Policy};
 
@@ -67,6 +66,7 @@ struct Directive {
 pub struct Wrapped {
     pub name: ngx_str_t,
     pub policy: Policy,
+    pub keepalive: Keepalive,
     pub init: ngx_http_upstream_init_peer_pt,
     /// How many peers are counted, each for itself.
     pub capacity: usize,
@@ -114,14 +114,14 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             return Err(directive.fail_without_keepalive(cf, upstream));
         };
 
-        policy.keepalive_timeout = keepalive.timeout;
+        policy.keepalive_timeout = keepalive.timeout();
         let limit = policy.limit(policy.timeout);
 
-        if keepalive.timeout < limit {
-            directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout, limit);
+        if keepalive.timeout() < limit {
+            directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout(), limit);
         }
 
-        let wrapped = conf.wrapped.insert(Wrapped::wrap(upstream, policy));
+        let wrapped = conf.wrapped.insert(Wrapped::wrap(upstream, policy, keepalive));
 
         ::log::info!("upstream \"{}\": idle connections are let go after {limit} ms", wrapped.name);
 
@@ -135,14 +135,10 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
 fn explicit_upstreams(
     cf: &ngx_conf_t,
 ) -> impl Iterator<Item = &'static mut ngx_http_upstream_srv_conf_t> {
+    let array = NgxHttpUpstreamModule::main_conf(cf).map(|conf| &conf.upstreams);
+    // SAFETY: it is nginx's array of pointers to upstreams, which lives as long as the configuration.
     let upstreams: &[*mut ngx_http_upstream_srv_conf_t] =
-        match NgxHttpUpstreamModule::main_conf(cf).map(|conf| &conf.upstreams) {
-            // SAFETY: nginx's array holds as many pointers as it says.
-            Some(array) if array.nelts > 0 => unsafe {
-                slice::from_raw_parts(array.elts.cast(), array.nelts)
-            },
-            _ => &[],
-        };
+        array.map_or(&[], |array| unsafe { array::elements(array) });
 
     upstreams
         .iter()
@@ -153,14 +149,13 @@ fn explicit_upstreams(
 
 impl Wrapped {
     /// Puts the module's `peer.init` in the place of the upstream's.
-    fn wrap(upstream: &mut ngx_http_upstream_srv_conf_t, policy: Policy) -> Self {
-        // SAFETY: nginx's array of servers is null, or holds as many as it says, as long as the configuration.
-        let servers = match unsafe { upstream.servers.as_ref() } {
-            Some(array) if array.nelts > 0 => unsafe {
-                slice::from_raw_parts(array.elts.cast::<ngx_http_upstream_server_t>(), array.nelts)
-            },
-            _ => &[],
-        };
+    fn wrap(
+        upstream: &mut ngx_http_upstream_srv_conf_t,
+        policy: Policy,
+        keepalive: Keepalive,
+    ) -> Self {
+        // SAFETY: it is nginx's array of servers, which lives as long as the configuration.
+        let servers: &[ngx_http_upstream_server_t] = unsafe { array::elements(upstream.servers) };
 
         // peers come and go in an upstream with a zone
         let least = if upstream.shm_zone.is_null() { 16 } else { 64 };
@@ -169,7 +164,8 @@ impl Wrapped {
         Self {
             name: upstream.host,
             policy,
-            init: upstream.peer.init.replace(peer::init_peer),
+            keepalive,
+            init: upstream.peer.init.replace(callbacks::init_peer),
             capacity: addresses.saturating_mul(2).next_power_of_two().max(least),
             servers,
             shared: Cell::new(None),
@@ -180,9 +176,8 @@ impl Wrapped {
     pub fn addresses(&self) -> impl Iterator<Item = &'static ngx_str_t> {
         self.servers
             .iter()
-            .filter(|server| server.naddrs > 0)
-            // SAFETY: a server has as many addresses as it says.
-            .flat_map(|server| unsafe { slice::from_raw_parts(server.addrs, server.naddrs) })
+            // SAFETY: a server has as many addresses as it says, for as long as the configuration lives.
+            .flat_map(|server| unsafe { array::from_raw(server.addrs, server.naddrs) })
             .map(|address| &address.name)
     }
 }
@@ -239,10 +234,8 @@ impl Directive {
 
 /// The arguments of the directive that nginx is reading.
 pub fn arguments(cf: &ngx_conf_t) -> &'static [ngx_str_t] {
-    // SAFETY: nginx has put the words of the directive into an array.
-    let words = unsafe { &*cf.args };
-    // SAFETY: the array holds as many words as it says; they are part of the configuration.
-    let words: &[ngx_str_t] = unsafe { slice::from_raw_parts(words.elts.cast(), words.nelts) };
+    // SAFETY: nginx has put the words of the directive into an array, which is part of the configuration.
+    let words: &[ngx_str_t] = unsafe { array::elements(cf.args) };
 
     words.get(1..).unwrap_or_default()
 }

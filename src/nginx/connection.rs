@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use std::io;
 
 use nginx_sys::{
-    ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_del_timer, ngx_destroy_pool,
-    ngx_event_t, ngx_msec_t, ngx_pool_cleanup_add, NGX_LOG_INFO,
+    ngx_close_connection, ngx_connection_t, ngx_del_timer, ngx_destroy_pool, ngx_event_t,
+    ngx_pool_cleanup_add, NGX_LOG_INFO,
 };
 
 use super::shared::Peer;
@@ -26,7 +26,7 @@ static RELEASED: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
 pub struct Connection(NonNull<ngx_connection_t>);
 
 /// What is remembered about a connection; lives in the connection's pool.
-struct Record {
+pub struct Record {
     connection: Connection,
     peer: &'static Peer,
     idle: Cell<Idle>,
@@ -108,93 +108,59 @@ impl Connection {
         }
     }
 
-    /// How the connection has been idle, and to which peer it leads.
-    pub fn remembered(self) -> Option<(Idle, &'static Peer)> {
-        self.record().map(|record| (record.idle.get(), record.peer))
-    }
+    /// What is remembered about the connection, known by the address of the cleanup handler.
+    pub fn record(&self) -> Option<&Record> {
+        // SAFETY: `from_raw` saw a pool, which lives as long as the connection.
+        let mut next = unsafe { (*self.get().pool).cleanup };
 
-    /// Remembers how the connection is idle; false when there is no memory for it.
-    pub fn remember(self, idle: Idle, peer: &'static Peer) -> bool {
-        if let Some(record) = self.record() {
-            record.idle.set(idle);
-            return true;
+        // SAFETY: the pool's list of cleanups is valid, and ends with null.
+        while let Some(cleanup) = unsafe { next.as_ref() } {
+            if cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)) {
+                // SAFETY: `attach` wrote a record there, which lives as long as the pool.
+                return unsafe { cleanup.data.cast::<Record>().as_ref() };
+            }
+
+            next = cleanup.next;
         }
 
-        self.attach(Record {
-            connection: self,
+        None
+    }
+
+    /// Remembers a connection to the peer; none when there is no memory for it.
+    pub fn attach(&self, peer: &'static Peer, idle: Idle) -> Option<&Record> {
+        // SAFETY: the connection's pool is valid.
+        let cleanup = unsafe { ngx_pool_cleanup_add(self.get().pool, mem::size_of::<Record>()) };
+        // SAFETY: nginx returns null, or a cleanup in the pool.
+        let cleanup = unsafe { cleanup.as_mut() }?;
+        let memory = cleanup.data.cast::<Record>();
+
+        let record = Record {
+            connection: *self,
             peer,
             idle: Cell::new(idle),
             cached: Cell::new(false),
             timer: Cell::new(Close::Keepalive),
             closed: Cell::new(ptr::null()),
-        })
+        };
+
+        // SAFETY: there is as much memory as was asked for, aligned as every allocation in a pool.
+        unsafe { memory.write(record) };
+        cleanup.handler = Some(CLEANUP);
+
+        // SAFETY: as above; it lives as long as the pool.
+        unsafe { memory.as_ref() }
     }
 
-    /// Runs `call`, which hands the connection back to nginx, and tells whether it is still open after that.
-    pub fn outlives(self, call: impl FnOnce()) -> bool {
-        let closed = Cell::new(false);
-
-        if let Some(record) = self.record() {
-            record.closed.set(&closed);
-        }
-
-        RELEASED.store(self.0.as_ptr(), Ordering::Relaxed);
-        call();
-        RELEASED.store(ptr::null_mut(), Ordering::Relaxed);
-
-        if closed.get() {
-            return false;
-        }
-
-        if let Some(record) = self.record() {
-            record.closed.set(ptr::null());
-        }
-
-        true
-    }
-
-    /// Counts the connection as idle, and lets it stay so for `msec` at the most, and for that reason.
-    pub fn enter_cache(self, msec: Msec, reason: Close) {
-        let ours = self.close_within(msec);
-
-        if let Some(record) = self.record() {
-            record.timer.set(if ours { reason } else { Close::Keepalive });
-            record.cached.set(true);
-            record.peer.enter_cache();
-        }
-    }
-
-    /// Counts the connection as idle no more.
-    pub fn leave_cache(self) {
-        if let Some(record) = self.record() {
-            record.leave_cache();
-        }
-    }
-
-    /// Makes nginx's timer close the connection in `msec`, unless it does so earlier; tells whether it had to.
-    fn close_within(self, msec: Msec) -> bool {
+    /// Takes the timer off that the request has left. nginx would keep it if it were less than 300 ms from the one that
+    /// the keepalive module is about to set.
+    pub fn delete_timer(self) {
         // SAFETY: nginx gives every connection its events; this one is not run meanwhile.
         let event = unsafe { &mut *self.get().read };
 
-        // a timer counts from nginx's time, which is behind in a long batch of events
-        let delay = msec.saturating_add(clock::lag(clock::now()));
-
         if event.timer_set() != 0 {
-            let left = (event.timer.key as Msec).saturating_sub(clock::nginx());
-
-            if left <= delay {
-                return false;
-            }
-
-            // nginx keeps a timer that is less than 300 ms off: it has to go first
             // SAFETY: the event's timer is set.
             unsafe { ngx_del_timer(event) };
         }
-
-        // SAFETY: the keepalive module has set the event's handler.
-        unsafe { ngx_add_timer(event, delay as ngx_msec_t) };
-
-        true
     }
 
     /// Closes a connection that was taken out of the cache, and says why.
@@ -256,44 +222,57 @@ impl Connection {
 
         (rc == 0).then_some(value)
     }
-
-    /// The record that `attach` left, known by the address of its cleanup handler.
-    fn record(&self) -> Option<&Record> {
-        // SAFETY: `from_raw` saw a pool, which lives as long as the connection.
-        let mut next = unsafe { (*self.get().pool).cleanup };
-
-        // SAFETY: the pool's list of cleanups is valid, and ends with null.
-        while let Some(cleanup) = unsafe { next.as_ref() } {
-            if cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)) {
-                // SAFETY: `attach` wrote a record there, which lives as long as the pool.
-                return unsafe { cleanup.data.cast::<Record>().as_ref() };
-            }
-
-            next = cleanup.next;
-        }
-
-        None
-    }
-
-    fn attach(self, record: Record) -> bool {
-        // SAFETY: the connection's pool is valid.
-        let cleanup = unsafe { ngx_pool_cleanup_add(self.get().pool, mem::size_of::<Record>()) };
-
-        // SAFETY: nginx returns null, or a cleanup in the pool.
-        let Some(cleanup) = (unsafe { cleanup.as_mut() }) else {
-            return false;
-        };
-
-        // SAFETY: `data` is as much memory as was asked for, aligned as every allocation in a pool.
-        unsafe { cleanup.data.cast::<Record>().write(record) };
-        cleanup.handler = Some(CLEANUP);
-
-        true
-    }
 }
 
 impl Record {
-    fn leave_cache(&self) {
+    pub fn connection(&self) -> Connection {
+        self.connection
+    }
+
+    /// The peer that the connection leads to.
+    pub fn peer(&self) -> &'static Peer {
+        self.peer
+    }
+
+    pub fn idle(&self) -> Idle {
+        self.idle.get()
+    }
+
+    pub fn set_idle(&self, idle: Idle) {
+        self.idle.set(idle);
+    }
+
+    /// Runs `call`, which hands the connection back to nginx, and tells whether it is still open after that. If it is
+    /// not, there is no record any more.
+    pub fn outlives(&self, call: impl FnOnce()) -> bool {
+        let this = ptr::from_ref(self);
+        let closed = Cell::new(false);
+
+        self.closed.set(&closed);
+
+        RELEASED.store(self.connection.0.as_ptr(), Ordering::Relaxed);
+        call();
+        RELEASED.store(ptr::null_mut(), Ordering::Relaxed);
+
+        if closed.get() {
+            return false;
+        }
+
+        // SAFETY: the connection was not closed, and its pool neither destroyed.
+        unsafe { &*this }.closed.set(ptr::null());
+
+        true
+    }
+
+    /// Counts the connection as idle; the reason is why its timer will close it.
+    pub fn enter_cache(&self, timer: Close) {
+        self.timer.set(timer);
+        self.cached.set(true);
+        self.peer.enter_cache();
+    }
+
+    /// Counts the connection as idle no more.
+    pub fn leave_cache(&self) {
         if self.cached.replace(false) {
             self.peer.leave_cache();
         }

@@ -12,8 +12,10 @@ use nginx_sys::{
 use ngx::core::Status;
 use ngx::ngx_string;
 
+use super::array;
 use super::conf::Failed;
-use super::peer::{tries, Try};
+use super::peer::tries;
+use super::tries::Try;
 
 /// Room for the value of a try, and for what separates it from the next.
 const MAX_LEN: usize = 32;
@@ -41,18 +43,18 @@ pub fn add(cf: &mut ngx_conf_t) -> Result<(), Failed> {
 }
 
 fn write_reused(out: &mut dyn Write, this: &Try) -> fmt::Result {
-    out.write_str(if this.idle.is_some() { "1" } else { "0" })
+    out.write_str(if this.idle().is_some() { "1" } else { "0" })
 }
 
 fn write_idle_time(out: &mut dyn Write, this: &Try) -> fmt::Result {
-    match this.idle {
+    match this.idle() {
         Some(age) => write!(out, "{}.{:03}", age / 1000, age % 1000),
         None => out.write_str("-"),
     }
 }
 
 fn write_outcome(out: &mut dyn Write, this: &Try) -> fmt::Result {
-    out.write_str(match (this.idle, this.failure) {
+    out.write_str(match (this.idle(), this.failure) {
         (None, _) => "-",
         (Some(_), None) => "ok",
         (Some(_), Some(failure)) => failure.name(),
@@ -70,7 +72,7 @@ fn write_tries(
     let mut states = states.iter().enumerate().peekable();
 
     while let Some((number, _)) = states.next() {
-        match tries(r).find(|this| this.state == number) {
+        match tries(r).find(|this| this.is_in_state(number)) {
             Some(this) => write(out, this),
             None => out.write_char('-'),
         }?;
@@ -116,15 +118,12 @@ fn set(
     value.set_no_cacheable(0);
     value.set_not_found(1);
 
-    // SAFETY: the pointer is null, or to an array in the request's pool.
-    let Some(states) = (unsafe { r.upstream_states.as_ref() }).filter(|states| states.nelts > 0)
-    else {
-        return Some(());
-    };
+    // SAFETY: the pointer is null, or to an array of states in the request's pool.
+    let states: &[ngx_http_upstream_state_t] = unsafe { array::elements(r.upstream_states) };
 
-    // SAFETY: the array holds as many states as it says.
-    let states: &[ngx_http_upstream_state_t] =
-        unsafe { slice::from_raw_parts(states.elts.cast(), states.nelts) };
+    if states.is_empty() {
+        return Some(());
+    }
 
     let len = states.len().checked_mul(MAX_LEN)?;
 

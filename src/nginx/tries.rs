@@ -1,0 +1,88 @@
+//! The tries of a request: how each came by its connection, and what became of it.
+
+use core::iter;
+use core::mem;
+use core::ptr;
+
+use nginx_sys::{ngx_http_request_t, ngx_palloc};
+
+use crate::counters::Failure;
+use crate::policy::Msec;
+
+/// One of a request's tries to get a response.
+#[derive(Clone, Copy)]
+pub struct Try {
+    /// For how long the connection had been idle; `FRESH` for a new one.
+    idle: Msec,
+    /// The number of its state in `r->upstream_states`.
+    state: u32,
+    pub failure: Option<Failure>,
+}
+
+const FRESH: Msec = Msec::MAX;
+
+const NO_STATE: u32 = u32::MAX;
+
+impl Try {
+    pub fn is_in_state(&self, number: usize) -> bool {
+        usize::try_from(self.state) == Ok(number)
+    }
+
+    /// For how long the connection had been idle; none for a fresh one.
+    pub fn idle(&self) -> Option<Msec> {
+        (self.idle != FRESH).then_some(self.idle)
+    }
+}
+
+/// The tries on an upstream, the last one first. Most requests have one only.
+pub struct Tries {
+    last: Try,
+    before: *const Tries,
+}
+
+impl Tries {
+    pub fn none() -> Self {
+        Self { last: Try { idle: FRESH, state: NO_STATE, failure: None }, before: ptr::null() }
+    }
+
+    /// The try that is under way.
+    pub fn current(&self) -> &Try {
+        &self.last
+    }
+
+    pub fn set_failure(&mut self, failure: Failure) {
+        self.last.failure = Some(failure);
+    }
+
+    /// Begins a try of the request on a connection that has been idle for so long, or on a fresh one.
+    pub fn begin(&mut self, r: &ngx_http_request_t, idle: Option<Msec>) {
+        if self.last.state != NO_STATE {
+            self.keep_last(r);
+        }
+
+        // SAFETY: nginx has pushed the state of this try to the array.
+        let states = unsafe { r.upstream_states.as_ref() }.map_or(0, |states| states.nelts);
+        let state = u32::try_from(states.saturating_sub(1)).unwrap_or(NO_STATE);
+
+        self.last = Try { idle: idle.unwrap_or(FRESH), state, failure: None };
+    }
+
+    /// Moves the last try to memory of its own; without memory, it is forgotten.
+    #[cold]
+    fn keep_last(&mut self, r: &ngx_http_request_t) {
+        // SAFETY: the request's pool is valid; the memory is aligned as every allocation in a pool.
+        let memory = unsafe { ngx_palloc(r.pool, mem::size_of::<Self>()) }.cast::<Self>();
+
+        if !memory.is_null() {
+            // SAFETY: there is memory for a value.
+            unsafe { memory.write(Self { last: self.last, before: self.before }) };
+            self.before = memory;
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Try> {
+        // SAFETY: the pointer is null, or to what `keep_last` wrote to the request's pool.
+        iter::successors(Some(self), |tries| unsafe { tries.before.as_ref() })
+            .map(|tries| &tries.last)
+    }
+}
