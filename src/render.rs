@@ -307,3 +307,141 @@ fn of_upstreams(
         None => Ok(()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+    use std::string::String;
+    use std::vec;
+
+    fn rendered(format: Format, upstreams: &[Upstream<'_>]) -> String {
+        let mut out = String::new();
+        format.write(&mut out, upstreams).unwrap();
+        out
+    }
+
+    fn upstream<'a>(name: &'a [u8], addresses: &[&'a [u8]]) -> Upstream<'a> {
+        let counters = Counters::default();
+        counters.reuse(1500);
+        counters.failure(Failure::Reset, 1500);
+
+        let figures = counters.snapshot(2);
+        let peers = addresses.iter().map(|address| Peer { address, figures }).collect();
+
+        Upstream { name, timeout: Some(5000), margin: 250, peers }
+    }
+
+    #[test]
+    fn seconds() {
+        let cases = [
+            (0, "0"),
+            (1, "0.001"),
+            (50, "0.050"),
+            (100, "0.1"),
+            (1000, "1"),
+            (1050, "1.050"),
+            (7500, "7.5"),
+            (120_000, "120"),
+        ];
+
+        for (msec, text) in cases {
+            assert_eq!(std::format!("{}", Seconds(msec)), text);
+        }
+    }
+
+    #[test]
+    fn quoted() {
+        let cases: [(&[u8], &str, &str); 6] = [
+            // name, in JSON, in Prometheus' format
+            (b"u", "\"u\"", "\"u\""),
+            (b"a\"b\\c", "\"a\\\"b\\\\c\"", "\"a\\\"b\\\\c\""),
+            (b"a\nb", "\"a\\nb\"", "\"a\\nb\""),
+            (b"a\tb\x01", "\"a\\u0009b\\u0001\"", "\"a\tb\x01\""),
+            ("\u{e4}\u{20ac}".as_bytes(), "\"\u{e4}\u{20ac}\"", "\"\u{e4}\u{20ac}\""),
+            (b"a\xffb\xe2\x82", "\"a\u{fffd}b\u{fffd}\"", "\"a\u{fffd}b\u{fffd}\""),
+        ];
+
+        for (name, json, prometheus) in cases {
+            assert_eq!(std::format!("{}", Quoted(name, Format::Json)), json);
+            assert_eq!(std::format!("{}", Quoted(name, Format::Prometheus)), prometheus);
+        }
+    }
+
+    #[test]
+    fn json_of_nothing() {
+        assert_eq!(rendered(Format::Json, &[]), "{\"upstreams\":{}}\n");
+    }
+
+    #[test]
+    fn json_of_an_upstream() {
+        let out = rendered(Format::Json, &[upstream(b"u", &[b"a", b"b"])]);
+
+        let start = "{\"upstreams\":{\"u\":{\"timeout_ms\":5000,\"margin_ms\":250,\
+                     \"connections\":4,\"connects\":0,\"reuses\":2,\"closes\":{\"margin\":0,";
+        assert!(out.starts_with(start), "{out}");
+        assert!(out.contains("\"reuse_failures\":{\"reset\":2,\"eof\":0,\"timeout\":0}"), "{out}");
+
+        let peer = "\"peers\":{\"a\":{\"connections\":2,\"connects\":0,\"reuses\":1,";
+        assert!(out.contains(peer), "{out}");
+        assert_eq!(out.matches('{').count(), out.matches('}').count());
+    }
+
+    #[test]
+    fn json_of_an_unknown_timeout() {
+        let auto = Upstream { timeout: None, ..upstream(b"u", &[]) };
+
+        assert!(rendered(Format::Json, &[auto]).contains("\"timeout_ms\":null,"));
+    }
+
+    #[test]
+    fn prometheus_families_stand_together() {
+        let out = rendered(Format::Prometheus, &[upstream(b"u", &[b"a"]), upstream(b"v", &[b"b"])]);
+        let mut families = vec![];
+
+        for line in out.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split('{').next().unwrap();
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .unwrap_or(name);
+
+            if families.last() != Some(&family) {
+                families.push(family);
+            }
+        }
+
+        let described: Vec<_> = out
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+
+        assert_eq!(families, described);
+        assert_eq!(families.len(), 9);
+    }
+
+    #[test]
+    fn prometheus_samples() {
+        let out = rendered(Format::Prometheus, &[upstream(b"u", &[b"a"])]);
+        let labels = "upstream=\"u\",peer=\"a\"";
+
+        let samples = [
+            std::format!("connections{{{labels}}} 2"),
+            std::format!("reuses_total{{{labels}}} 1"),
+            std::format!("reuse_failures_total{{{labels},kind=\"reset\"}} 1"),
+            std::format!("closes_total{{{labels},reason=\"non_idempotent\"}} 0"),
+            std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"1\"}} 0"),
+            std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"2\"}} 1"),
+            std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"+Inf\"}} 1"),
+            std::format!("age_seconds_sum{{{labels},event=\"reuse\"}} 1.5"),
+            std::format!("age_seconds_count{{{labels},event=\"failure\"}} 1"),
+            "timeout_seconds{upstream=\"u\"} 5".into(),
+            "margin_seconds{upstream=\"u\"} 0.250".into(),
+        ];
+
+        for sample in samples {
+            assert!(out.contains(&std::format!("{PREFIX}_{sample}\n")), "{sample}\n{out}");
+        }
+    }
+}
