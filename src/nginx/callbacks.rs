@@ -92,7 +92,7 @@ impl PeerConnection {
     }
 
     /// The address of the peer.
-    pub fn name(self) -> Option<&'static [u8]> {
+    pub fn name(&self) -> Option<&[u8]> {
         // SAFETY: the balancer has set the name, which it keeps until the peer is freed.
         unsafe { self.0.as_ref().name.as_ref() }.map(|name| name.as_bytes())
     }

@@ -147,6 +147,15 @@ fn explicit_upstreams(
         .filter(|upstream| !upstream.srv_conf.is_null())
 }
 
+/// Whether the upstream has a zone: then its peers may come and go.
+fn has_zone(upstream: &ngx_http_upstream_srv_conf_t) -> bool {
+    #[cfg(ngx_feature = "http_upstream_zone")]
+    return !upstream.shm_zone.is_null();
+
+    #[cfg(not(ngx_feature = "http_upstream_zone"))]
+    return false;
+}
+
 impl Wrapped {
     /// Puts the module's `peer.init` in the place of the upstream's.
     fn wrap(
@@ -157,8 +166,7 @@ impl Wrapped {
         // SAFETY: it is nginx's array of servers, which lives as long as the configuration.
         let servers: &[ngx_http_upstream_server_t] = unsafe { array::elements(upstream.servers) };
 
-        // peers come and go in an upstream with a zone
-        let least = if upstream.shm_zone.is_null() { 16 } else { 64 };
+        let least = if has_zone(upstream) { 64 } else { 16 };
         let addresses = servers.iter().fold(0_usize, |n, server| n.saturating_add(server.naddrs));
 
         Self {

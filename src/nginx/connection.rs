@@ -62,7 +62,11 @@ impl Connection {
 
     /// Whether the connection is a TLS one, or is becoming one.
     pub fn is_tls(self) -> bool {
-        !self.get().ssl.is_null()
+        #[cfg(ngx_feature = "http_ssl")]
+        return !self.get().ssl.is_null();
+
+        #[cfg(not(ngx_feature = "http_ssl"))]
+        return false;
     }
 
     /// How long ago the last byte arrived at the most, where the kernel tells: it does for TCP.
