@@ -2,6 +2,8 @@ MODULE = ngx_http_upstream_idle_timeout_module
 
 # The nginx to build for: empty for the one that is built along from the crate nginx-src.
 NGINX ?= $(filter-out $(CURDIR)/build/nginx build/nginx,$(TEST_NGINX_BINARY))
+# nginx takes a variable of that name for sockets to inherit
+unexport NGINX
 
 ifeq ($(NGINX),)
     OUT := $(CURDIR)/build

@@ -148,12 +148,14 @@ fn explicit_upstreams(
 }
 
 /// Whether the upstream has a zone: then its peers may come and go.
+#[cfg(ngx_feature = "http_upstream_zone")]
 fn has_zone(upstream: &ngx_http_upstream_srv_conf_t) -> bool {
-    #[cfg(ngx_feature = "http_upstream_zone")]
-    return !upstream.shm_zone.is_null();
+    !upstream.shm_zone.is_null()
+}
 
-    #[cfg(not(ngx_feature = "http_upstream_zone"))]
-    return false;
+#[cfg(not(ngx_feature = "http_upstream_zone"))]
+fn has_zone(_upstream: &ngx_http_upstream_srv_conf_t) -> bool {
+    false
 }
 
 impl Wrapped {
