@@ -226,7 +226,7 @@ impl PeerData {
 
         let record = record?;
 
-        if state & FAILED != 0 && self.upstream().response_received() == 0 {
+        if state & FAILED != 0 && !self.has_response() {
             if let Some(kind) = connection.seen().failure() {
                 self.fail(pc, record, kind, age);
             }
@@ -283,6 +283,12 @@ impl PeerData {
     fn upstream(&self) -> &ngx_http_upstream_t {
         // SAFETY: nginx runs the callbacks while this upstream is the request's.
         unsafe { &*self.request().upstream }
+    }
+
+    /// Whether a byte of the response has come.
+    fn has_response(&self) -> bool {
+        // SAFETY: the pointer is null, or to the state of the current try, in the request's pool.
+        unsafe { self.upstream().state.as_ref() }.is_some_and(|state| state.bytes_received > 0)
     }
 
     fn refuse_keepalive(&mut self) {
