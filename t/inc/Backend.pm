@@ -1,14 +1,17 @@
 package Backend;
 
-# A backend that tells which of its connections served a request, and how old an idle connection was when it ended.
+# A backend that tells which of its connections served a request, and how old an idle connection was when the request
+# arrived, or when the connection ended.
 #
-# Every response has the body "connection N request M\n". Arguments of the request's URI change it:
+# Every response has the body "connection N request M\n", or "connection N request M resumed\n" over TLS when the
+# connection began with a session of an earlier one. Arguments of the request's URI change it:
 #
 #     delay=SECONDS   is answered that much later
 #     size=BYTES      has a body of that size
 #
-# Every end of a connection becomes a line of the log: "connection N requests M age MS end HOW", where HOW is "peer",
-# "reset", or "self" when the backend closed a connection that was idle for its timeout.
+# Every request on a connection that was idle becomes a line of the log, "reuse N request M age MS", and every end of a
+# connection another one: "connection N requests M age MS end HOW", where HOW is "peer", "reset", or "self" when the
+# backend closed a connection that was idle for its timeout.
 
 use warnings;
 use strict;
@@ -16,20 +19,25 @@ use strict;
 use IO::Select;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
+use List::Util qw/ max /;
 use POSIX qw/ EAGAIN /;
 use Time::HiRes qw/ sleep time /;
+
+use Backend::HTTP;
 
 # Serves for ever, so is for run_daemon(). Options: log, and if need be
 #
 #     port or path    where to listen
 #     timeout         seconds after which an idle connection is closed
-#     fastcgi         speak FastCGI and not HTTP
+#     protocol        what it speaks, a package: Backend::HTTP, Backend::FastCGI, Backend::GRPC, Backend::Memcached
 #     tls             { SSL_cert_file => ..., SSL_key_file => ... }
+#     count           the number before that of the first connection
+#     class           what it is, a package derived from this one, such as Backend::Faulty
 
 sub run {
 	my ($t, %self) = @_;
 
-	my $self = bless { %self, connections => {}, count => 0 };
+	my $self = bless { protocol => 'Backend::HTTP', count => 0, %self, connections => {} }, $self{class} // __PACKAGE__;
 
 	local $SIG{PIPE} = 'IGNORE';
 
@@ -40,6 +48,8 @@ sub run {
 			Listen => 128, ReuseAddr => 1);
 
 	die "cannot listen: $!\n" unless $self->{server};
+
+	$self->{tls} = tls_context($self->{tls}) if $self->{tls};
 
 	$self->{select} = IO::Select->new($self->{server});
 
@@ -57,27 +67,64 @@ sub run {
 	}
 }
 
-# The end of a connection, by its number: a hash of requests, age and end. Waits for it for ten seconds at most.
+# The ends of connections, by their numbers: hashes of requests, age and end. Waits for them for ten seconds at most.
 
 sub ended {
-	my ($t, $log, $number) = @_;
+	my ($t, $log, @numbers) = @_;
+
+	my %end;
 
 	for (1 .. 1000) {
-		my ($line) = grep { /^connection $number / }
-			-e "$log" ? split(/\n/, $t->read_file($log =~ s!.*/!!r)) : ();
+		%end = map { $_->{connection} => $_ } logged($t, $log, 'connection');
 
-		if ($line) {
-			my (undef, undef, %end) = split / /, $line;
-			return \%end;
-		}
+		last if @numbers == grep { $end{$_} } @numbers;
 
 		select undef, undef, undef, 0.01;
 	}
 
-	return { requests => 0, age => -1, end => 'none' };
+	my @ends = map { $end{$_} // { requests => 0, age => -1, end => 'none' } } @numbers;
+
+	return wantarray ? @ends : $ends[0];
+}
+
+# The requests on connections that were idle: hashes of reuse (the connection's number), request and age.
+
+sub reuses {
+	my ($t, $log) = @_;
+
+	return logged($t, $log, 'reuse');
 }
 
 ###############################################################################
+
+# The lines of the log that begin with the words.
+
+sub logged {
+	my ($t, $log, $words) = @_;
+
+	return unless -e $log;
+
+	return map { { split / / } } grep { /^$words / } split /\n/, $t->read_file($log =~ s!.*/!!r);
+}
+
+sub write_log {
+	my ($self, $line) = @_;
+
+	open my $log, '>>', $self->{log} or die "$self->{log}: $!\n";
+	syswrite $log, "$line\n";
+	close $log;
+}
+
+# One context for all connections: a session of one is good for another.
+
+sub tls_context {
+	my ($options) = @_;
+
+	require IO::Socket::SSL;
+
+	return IO::Socket::SSL::SSL_Context->new(SSL_server => 1, SSL_session_id_context => 'backend', %$options)
+		|| die "cannot use TLS: " . IO::Socket::SSL::errstr() . "\n";
+}
 
 sub wait {
 	my ($self) = @_;
@@ -98,8 +145,7 @@ sub accept {
 	my $socket = $self->{server}->accept() or return;
 
 	if ($self->{tls}) {
-		require IO::Socket::SSL;
-		IO::Socket::SSL->start_SSL($socket, SSL_server => 1, %{$self->{tls}}) or return;
+		IO::Socket::SSL->start_SSL($socket, SSL_server => 1, SSL_reuse_ctx => $self->{tls}) or return;
 	}
 
 	$socket->blocking(0);
@@ -125,52 +171,59 @@ sub read {
 		$c->{in} .= $buf;
 	}
 
-	delete $c->{expire_at};
+	my $uri = $self->{protocol}->can('request')->($c);
 
-	my $uri = $self->request($c) // return;
+	if (!defined $uri) {
+		delete $c->{expire_at} if length($c->{in});
+		return;
+	}
+
 	my ($delay) = $uri =~ /delay=([\d.]+)/;
+
+	delete $c->{expire_at};
 
 	$c->{uri} = $uri;
 	$c->{answer_at} = time() + ($delay // 0);
+	$c->{requests}++;
+
+	my (undef, $ago) = last_data($c);
+
+	$self->write_log(sprintf 'reuse %d request %d age %.1f', $c->{number}, $c->{requests}, age($c) - $ago)
+		if $c->{requests} > 1;
 }
 
-# Takes a request from what was read, and returns its URI.
+# How long ago the backend answered, in milliseconds.
 
-sub request {
-	my ($self, $c) = @_;
+sub age {
+	my ($c) = @_;
 
-	if ($self->{fastcgi}) {
-		my $stdin_end = "\x01\x05\x00\x01\x00\x00";
+	return (time() - $c->{last}) * 1000;
+}
 
-		return unless $c->{in} =~ s/^(.*\Q$stdin_end\E..)//s;
-		return $1;
-	}
+# How long ago data was sent and received last, as the kernel tells for TCP: the backend itself may be late.
 
-	return unless $c->{in} =~ /^\w+ (\S+) .*?\r\n\r\n/s;
+sub last_data {
+	my ($c) = @_;
 
-	my ($uri, $length) = ($1, $+[0]);
-	my ($body) = substr($c->{in}, 0, $length) =~ /\r\nContent-Length: (\d+)/i;
+	# TCP_INFO, tcpi_last_data_sent and tcpi_last_data_recv
 
-	$length += $body // 0;
+	my $info = getsockopt $c->{socket}, 6, 11;
 
-	return if length($c->{in}) < $length;
-
-	substr($c->{in}, 0, $length) = '';
-
-	return $uri;
+	return defined $info ? unpack('x44 L x4 L', $info) : (0, 0);
 }
 
 sub answer {
 	my ($self, $c) = @_;
 
-	$c->{requests}++;
-
 	my ($size) = $c->{uri} =~ /size=(\d+)/;
-	my $body = "connection $c->{number} request $c->{requests}\n";
+	my $resumed = $self->{tls} && $c->{socket}->get_session_reused() ? ' resumed' : '';
+	my $body = "connection $c->{number} request $c->{requests}$resumed\n";
 
 	$body .= 'x' x ($size - length($body)) if $size;
 
-	my $out = $self->{fastcgi} ? fastcgi_response($body) : http_response($body);
+	my $out = $self->{protocol}->can('response')->($c, $body);
+
+	my $started = time();
 
 	while (length($out)) {
 		my $n = $c->{socket}->syswrite($out);
@@ -186,25 +239,11 @@ sub answer {
 
 	delete $c->{answer_at};
 
-	$c->{last} = time();
+	my $now = time();
+	my ($ago) = last_data($c);
+
+	$c->{last} = max($started, $now - $ago / 1000);
 	$c->{expire_at} = $c->{last} + $self->{timeout} if $self->{timeout};
-}
-
-sub http_response {
-	my ($body) = @_;
-
-	return "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
-}
-
-sub fastcgi_response {
-	my ($body) = @_;
-
-	my $record = sub { pack('CCnnCC', 1, $_[0], 1, length($_[1]), 0, 0) . $_[1] };
-	my $out = '';
-
-	$out .= $record->(6, $_) for unpack('(a65000)*', "Content-Type: text/plain\r\n\r\n$body");
-
-	return $out . $record->(6, '') . $record->(3, "\0" x 8);
 }
 
 # Answers what is due, and closes the connections whose time is up.
@@ -227,15 +266,11 @@ sub expire {
 sub end {
 	my ($self, $c, $how) = @_;
 
-	my $age = sprintf "%.1f", (time() - $c->{last}) * 1000;
-
 	$self->{select}->remove($c->{socket});
 	delete $self->{connections}{$c->{socket}};
 	close $c->{socket};
 
-	open my $log, '>>', $self->{log} or die "$self->{log}: $!\n";
-	syswrite $log, "connection $c->{number} requests $c->{requests} age $age end $how\n";
-	close $log;
+	$self->write_log(sprintf 'connection %d requests %d age %.1f end %s', @$c{qw/number requests/}, age($c), $how);
 }
 
 1;
