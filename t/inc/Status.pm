@@ -67,13 +67,15 @@ sub changes {
 		push @changes, "$upstream: $total" if $total ne text(\%sum);
 	}
 
-	return join '; ', @changes;
+	return join '; ', sort @changes;
 }
 
 # That this, and only this, becomes of the figures, within five seconds.
 
 sub is_changes {
 	my ($before, $expected, $name) = @_;
+
+	$expected = join '; ', sort split /; /, $expected;
 
 	wait_for(sub { changes($before) eq $expected });
 	is(changes($before), $expected, $name);
