@@ -7,7 +7,7 @@ use strict;
 
 use base qw/ Exporter /;
 
-our @EXPORT = qw/ status figures changes is_changes wait_for content /;
+our @EXPORT = qw/ status figures samples changes is_changes wait_for content /;
 
 use JSON::PP ();
 use Test::More;
@@ -41,6 +41,14 @@ sub figures {
 	}
 
 	return \%figures;
+}
+
+# The samples in Prometheus' text format: hashes of name, labels and value, and what is not understood as "error".
+
+sub samples {
+	my ($text) = @_;
+
+	return map { sample($_) } grep { !/^#/ } split /\n/, $text // '';
 }
 
 # What is different from the figures before, such as "u 127.0.0.1:8081: closes.peer +1, connections -1".
@@ -96,6 +104,18 @@ sub wait_for {
 }
 
 ###############################################################################
+
+sub sample {
+	my ($line) = @_;
+
+	my ($name, $labels, $value) = $line =~ /^(\w+)\{((?:\w+="(?:[^"\\\n]|\\.)*",?)*)\} ([\d.]+)$/ or return { error => $line };
+	my %labels = $labels =~ /(\w+)="((?:[^"\\]|\\.)*)"/g;
+
+	s/\\(.)/$1 eq 'n' ? "\n" : $1/ge for values %labels;
+	utf8::decode($_) for values %labels;
+
+	return { name => $name, labels => \%labels, value => $value };
+}
 
 sub flat {
 	my ($figures) = @_;
