@@ -89,10 +89,12 @@ sub is_changes {
 	is(changes($before), $expected, $name);
 }
 
-sub wait_for {
-	my ($condition) = @_;
+# What the condition returns when it is true, or nothing after five seconds, or as many as are given.
 
-	my $end = now() + 5000;
+sub wait_for {
+	my ($condition, $seconds) = @_;
+
+	my $end = now() + ($seconds // 5) * 1000;
 	my $result;
 
 	until ($result = $condition->()) {
