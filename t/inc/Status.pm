@@ -15,9 +15,9 @@ use Test::More;
 use Client qw/ get now /;
 
 sub status {
-	my ($uri, %extra) = @_;
+	my ($response) = @_;
 
-	return JSON::PP->new->utf8->decode(content(get($uri // '/status', %extra)) // '{}');
+	return JSON::PP->new->utf8->decode(content($response // get('/status')) // '{}');
 }
 
 sub content {
@@ -26,7 +26,7 @@ sub content {
 	return ($response // '') =~ /\r\n\r\n(.*)/s ? $1 : undef;
 }
 
-# The figures, by upstream and then by peer, and those of all peers of an upstream under the empty name. Numbers that
+# The figures now, or those in a response, by upstream and then by peer, and those of all peers of an upstream under the empty name. Numbers that
 # are below others have names such as "closes.peer". Of the ages there is only how many were seen.
 
 sub figures {
