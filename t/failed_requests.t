@@ -24,7 +24,7 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy rewrite upstream_keepalive/)->plan(24)
+my $t = Test::Nginx->new()->has(qw/http proxy rewrite upstream_keepalive/)->plan(26)
 	->write_file_expand('nginx.conf', <<'EOF');
 
 %%TEST_GLOBALS%%
@@ -47,6 +47,12 @@ http {
     upstream two {
         server 127.0.0.1:8081;
         server 127.0.0.1:8082 backup;
+        keepalive 4;
+    }
+
+    upstream both {
+        server 127.0.0.1:8081;
+        server 127.0.0.1:8082;
         keepalive 4;
     }
 
@@ -74,6 +80,10 @@ http {
         location /two {
             proxy_pass http://two;
             proxy_next_upstream http_500;
+        }
+
+        location /both {
+            proxy_pass http://both;
         }
 
         # what the client gets instead of an error
@@ -200,6 +210,18 @@ is_changes($before, "u $u: $failed, connections -1, failed_requests +1, $reset",
 
 like($response, qr/ 200 .*fallback$/s, 'fallback');
 is_changes($before, "u $u: $failed, connections -1, $reset", 'fallback, counted');
+
+# stale connections to all peers
+
+get('/both');
+
+($before, $response) = idle_then(sub { get('/both?reused=reset') }, '/both');
+
+my $both = 'ages.failure +1, ages.reuse +1, connections -1';
+
+like($response, qr/ 502 /, 'stale connections to all peers');
+is_changes($before, "both $u: $both, $reset; both $other: $both, failed_requests +1, $reset",
+	'stale connections to all peers, counted');
 
 # another upstream in its place
 
