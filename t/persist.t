@@ -25,7 +25,7 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(18)->todo_alerts();
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(21)->todo_alerts();
 
 my %where = (port => port(8081));
 my $log = $t->testdir() . '/backend.log';
@@ -75,11 +75,7 @@ is(idle_or_open(), 'equal', 'other zones, idle connections');
 
 my ($first, $second) = clients();
 
-wait_for(sub {
-	my %worker = map { /^X-Worker: (\d+)/m ? ($1 => 1) : () } answers(map { get('/?delay=0.03', start => 1) } 1 .. 8);
-	return keys %worker == 2;
-});
-
+idle_at_both();
 ask('GET', '/?delay=1', $first->{socket});
 ask('GET', '/?delay=0.3', $second->{socket});
 look();
@@ -96,6 +92,24 @@ is(grep({ / 200 / } @answers), 20, 'killed, requests');
 
 look();
 is(went_down(), '', 'killed, no figure went down');
+
+# nothing but its idle connections goes with a worker
+
+wait_for(sub { workers($t) == 2 });
+idle_at_both();
+
+my $before = figures()->{u1}{''};
+
+kill KILL => (workers($t))[0];
+is(idle_or_open(1), 'equal', 'killed idle, idle connections within a second');
+
+my $after = figures()->{u1}{''};
+my $gone = $before->{connections} - $after->{connections};
+
+cmp_ok($gone, '>', 0, 'killed idle, connections of the worker');
+$before->{connections} -= $gone;
+$before->{'closes.shutdown'} += $gone;
+is_deeply($after, $before, 'killed idle, counted as closed');
 
 # and again, under load
 
@@ -244,6 +258,17 @@ sub loaded {
 	unlink $t->testdir() . '/load.end';
 
 	return ($made, @failed);
+}
+
+# Makes requests until both workers have idle connections.
+
+sub idle_at_both {
+	wait_for(sub {
+		my @answers = answers(map { get('/?delay=0.03', start => 1) } 1 .. 8);
+		my %worker = map { /^X-Worker: (\d+)/m ? ($1 => 1) : () } @answers;
+
+		return keys %worker == 2;
+	});
 }
 
 # The requests that are counted, which should be as many.
