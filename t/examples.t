@@ -56,6 +56,7 @@ sub for_test {
 
 	$conf =~ s/^load_module .*upstream_idle_timeout.*$/%%TEST_GLOBALS%%\ndaemon off;/m
 		or die "$file does not load the module\n";
+	$conf =~ s!access_log \K/\S+!%%TESTDIR%%/example.log!;
 	$conf =~ s/^http \{$/http {\n%%TEST_GLOBALS_HTTP%%/m;
 
 	return $conf;

@@ -32,11 +32,12 @@ use Backend::HTTP;
 #     protocol        what it speaks, a package: Backend::HTTP, Backend::FastCGI, Backend::GRPC, Backend::Memcached
 #     tls             { SSL_cert_file => ..., SSL_key_file => ... }
 #     count           the number before that of the first connection
+#     class           what it is, a package derived from this one, such as Backend::Faulty
 
 sub run {
 	my ($t, %self) = @_;
 
-	my $self = bless { protocol => 'Backend::HTTP', count => 0, %self, connections => {} };
+	my $self = bless { protocol => 'Backend::HTTP', count => 0, %self, connections => {} }, $self{class} // __PACKAGE__;
 
 	local $SIG{PIPE} = 'IGNORE';
 

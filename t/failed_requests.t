@@ -1,0 +1,254 @@
+#!/usr/bin/perl
+
+# Tests for upstream_idle_timeout module, what is no failure of a reused
+# connection, and which of the requests with such a failure are answered with
+# an error because of it.
+
+###############################################################################
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::Bin/inc";
+
+use Backend::Faulty;
+use Client;
+use Status;
+use Test::Nginx;
+
+###############################################################################
+
+select STDERR; $| = 1;
+select STDOUT; $| = 1;
+
+my $t = Test::Nginx->new()->has(qw/http proxy rewrite upstream_keepalive/)->plan(26)
+	->write_file_expand('nginx.conf', <<'EOF');
+
+%%TEST_GLOBALS%%
+
+daemon off;
+
+events {
+}
+
+http {
+    %%TEST_GLOBALS_HTTP%%
+
+    upstream_idle_timeout 30s;
+
+    upstream u {
+        server 127.0.0.1:8081;
+        keepalive 4;
+    }
+
+    upstream two {
+        server 127.0.0.1:8081;
+        server 127.0.0.1:8082 backup;
+        keepalive 4;
+    }
+
+    upstream both {
+        server 127.0.0.1:8081;
+        server 127.0.0.1:8082;
+        keepalive 4;
+    }
+
+    upstream other {
+        server 127.0.0.1:8082;
+        keepalive 4;
+    }
+
+    upstream error {
+        server 127.0.0.1:8082;
+        keepalive 4;
+    }
+
+    server {
+        listen       127.0.0.1:8080;
+        server_name  localhost;
+
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+
+        location / {
+            proxy_pass http://u;
+        }
+
+        location /two {
+            proxy_pass http://two;
+            proxy_next_upstream http_500;
+        }
+
+        location /both {
+            proxy_pass http://both;
+        }
+
+        # what the client gets instead of an error
+
+        location /page {
+            error_page 502 /page.html;
+            proxy_pass http://u;
+        }
+
+        location = /page.html {
+        }
+
+        location /return {
+            error_page 502 =200 @return;
+            proxy_pass http://u;
+        }
+
+        location @return {
+            return 200 "fallback\n";
+        }
+
+        location /other {
+            error_page 502 = @other;
+            proxy_pass http://u;
+        }
+
+        location @other {
+            proxy_pass http://other;
+        }
+
+        location /error {
+            error_page 502 = @error;
+            proxy_pass http://u;
+        }
+
+        location @error {
+            proxy_pass http://error;
+        }
+
+        location /status {
+            upstream_idle_status;
+        }
+    }
+}
+
+EOF
+
+my $d = $t->testdir();
+my ($u, $other) = map { '127.0.0.1:' . port($_) } 8081, 8082;
+
+for my $port (8081, 8082) {
+	$t->run_daemon(\&Backend::Faulty::run, $t, port => port($port), log => "$d/$port.log");
+	$t->waitforsocket('127.0.0.1:' . port($port));
+}
+
+$t->write_file('page.html', "page\n");
+$t->run();
+
+###############################################################################
+
+# no failures: there was a response, or a part of it
+
+my $reused = 'ages.reuse +1, connections -1, reuses +1';
+
+my ($before, $response) = idle_then(sub { get('/two?reused=status500') }, '/two');
+
+like($response, qr/200 OK.*request 1$/s, 'error of the application');
+is_changes($before, "two $u: $reused; two $other: connections +1, connects +1", 'error of the application, counted');
+
+($before, $response) = idle_then(sub { post('/?reused=half') });
+
+like($response, qr/ 502 /, 'failed after the first byte');
+is_changes($before, "u $u: $reused", 'failed after the first byte, counted');
+
+# a fresh connection, as there is no other now
+
+$before = figures();
+$response = post('/?fresh=reset');
+
+like($response, qr/ 502 /, 'failed on a fresh connection');
+is_changes($before, "u $u: connects +1", 'failed on a fresh connection, counted');
+
+# the client goes away
+
+my ($number) = served(get('/'));
+
+$before = figures();
+close ask('GET', '/?reused=silent');
+
+is(Backend::ended($t, "$d/8081.log", $number)->{end}, 'peer', 'client closed the connection');
+is_changes($before, "u $u: $reused", 'client closed the connection, counted');
+
+# a failure, and what comes of it
+
+my $failed = 'ages.failure +1, ages.reuse +1';
+my $reset = 'reuse_failures.reset +1, reuses +1';
+
+($before, $response) = idle_then(sub { post('/?reused=reset') });
+
+like($response, qr/ 502 /, 'error');
+is_changes($before, "u $u: $failed, connections -1, failed_requests +1, $reset", 'error, counted');
+
+($before, $response) = idle_then(sub { get('/?reused=reset') });
+
+like($response, qr/ 200 .*request 1$/s, 'repeated');
+is_changes($before, "u $u: $failed, connects +1, $reset", 'repeated, counted');
+
+($before, $response) = idle_then(sub { get('/?reused=reset&fresh=status500') });
+
+like($response, qr/ 500 /, 'repeated, error of the application');
+is_changes($before, "u $u: $failed, connects +1, $reset", 'repeated, error of the application, counted');
+
+($before, $response) = idle_then(sub { get('/?reused=reset&fresh=close') });
+
+like($response, qr/ 502 /, 'repeated, failed on a fresh connection');
+is_changes($before, "u $u: $failed, connections -1, connects +1, $reset", 'repeated, failed on a fresh connection, counted');
+
+($before, $response) = idle_then(sub { post('/page?reused=reset') });
+
+like($response, qr/ 502 .*page$/s, 'error page');
+is_changes($before, "u $u: $failed, connections -1, failed_requests +1, $reset", 'error page, counted');
+
+($before, $response) = idle_then(sub { post('/return?reused=reset') });
+
+like($response, qr/ 200 .*fallback$/s, 'fallback');
+is_changes($before, "u $u: $failed, connections -1, $reset", 'fallback, counted');
+
+# stale connections to all peers
+
+get('/both');
+
+($before, $response) = idle_then(sub { get('/both?reused=reset') }, '/both');
+
+my $both = 'ages.failure +1, ages.reuse +1, connections -1';
+
+like($response, qr/ 502 /, 'stale connections to all peers');
+is_changes($before, "both $u: $both, $reset; both $other: $both, failed_requests +1, $reset",
+	'stale connections to all peers, counted');
+
+# another upstream in its place
+
+($before, $response) = idle_then(sub { post('/other?reused=reset') });
+
+like($response, qr/ 200 .*request 1$/s, 'other upstream');
+is_changes($before, "other $other: connections +1, connects +1; u $u: $failed, connections -1, $reset",
+	'other upstream, counted');
+
+($before, $response) = idle_then(sub { post('/error?reused=reset&fresh=status500') });
+
+like($response, qr/ 500 /, 'other upstream, error of the application');
+is_changes($before, "error $other: connections +1, connects +1; u $u: $failed, connections -1, $reset",
+	'other upstream, error of the application, counted');
+
+###############################################################################
+
+# Makes the request when there is an idle connection, and returns the figures before it, and the response.
+
+sub idle_then {
+	my ($request, $uri) = @_;
+
+	get($uri // '/');
+
+	my $before = figures();
+
+	return ($before, $request->());
+}
+
+###############################################################################

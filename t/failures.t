@@ -1,0 +1,253 @@
+#!/usr/bin/perl
+
+# Tests for upstream_idle_timeout module, requests that fail on a reused
+# connection before there was a response: each is counted once, under its kind.
+
+###############################################################################
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::Bin/inc";
+
+use Backend::Faulty;
+use Certificate;
+use Client;
+use Stall;
+use Status;
+use Test::Nginx;
+
+###############################################################################
+
+select STDERR; $| = 1;
+select STDOUT; $| = 1;
+
+my $t = Test::Nginx->new()->has(qw/http proxy http_ssl unix upstream_keepalive socket_ssl/)
+	->has_daemon('openssl')->plan(51)
+	->write_file_expand('nginx.conf', <<'EOF');
+
+%%TEST_GLOBALS%%
+
+daemon off;
+
+events {
+}
+
+http {
+    %%TEST_GLOBALS_HTTP%%
+
+    upstream_idle_timeout 31s margin=2s;
+
+    upstream plain {
+        server 127.0.0.1:8081;
+        keepalive 4;
+    }
+
+    upstream tls {
+        server 127.0.0.1:8082;
+        keepalive 4;
+    }
+
+    upstream unix {
+        server unix:%%TESTDIR%%/unix.sock;
+        keepalive 4;
+    }
+
+    server {
+        listen       127.0.0.1:8080;
+        server_name  localhost;
+
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_read_timeout 5s;
+
+        location /plain {
+            proxy_pass http://plain;
+        }
+
+        location /tls {
+            proxy_pass https://tls;
+        }
+
+        location /unix {
+            proxy_pass http://unix;
+        }
+
+        location /silent/ {
+            proxy_read_timeout 200ms;
+            proxy_next_upstream error;
+
+            location /silent/plain {
+                proxy_pass http://plain;
+            }
+
+            location /silent/tls {
+                proxy_pass https://tls;
+            }
+
+            location /silent/unix {
+                proxy_pass http://unix;
+            }
+        }
+
+        location /stall {
+            access_log %%TESTDIR%%/stall.fifo;
+            return 204;
+        }
+
+        location /status {
+            upstream_idle_status;
+        }
+    }
+}
+
+EOF
+
+my $d = $t->testdir();
+my $stall = Stall->new($t);
+
+my %where = (
+	plain => { port => port(8081) },
+	tls => { port => port(8082), tls => Certificate::create($t) },
+	unix => { path => "$d/unix.sock" },
+);
+
+my %peer = map { $_ => $where{$_}{path} ? "unix:$where{$_}{path}" : "127.0.0.1:$where{$_}{port}" } keys %where;
+
+$t->run_daemon(\&Backend::Faulty::run, $t, %{$where{$_}}, log => "$d/$_.log") for keys %where;
+
+$where{$_}{path} ? $t->waitforfile($where{$_}{path}) : $t->waitforsocket($peer{$_}) for keys %where;
+
+$t->run();
+
+###############################################################################
+
+# the last argument of each: what the client gets, and what is counted besides the failure
+
+my ($error, $repeated) = ([502, 'connections -1, failed_requests +1'], [200, 'connects +1']);
+my $timeout = [504, 'connections -1'];
+
+# while nginx waits for the response
+
+for my $to (qw/plain tls/) {
+	failed($to, 'reset', "$to, reset", waiting("/$to?reused=reset"), $error);
+	failed($to, 'eof', "$to, closed", waiting("/$to?reused=close"), $error);
+}
+
+failed('tls', 'eof', 'tls, closed without close_notify', waiting('/tls?reused=fin'), $error);
+failed('unix', 'eof', 'unix, closed', waiting('/unix?reused=close'), $error);
+
+# when the connection is closed, and what nginx has sent is unread
+
+failed($_, 'reset', "$_, closed unread", unread($_), $error) for qw/plain tls unix/;
+
+failed($_, 'timeout', "$_, timeout", waiting("/silent/$_?reused=silent"), $timeout) for qw/plain tls unix/;
+
+# before nginx sends the request, and unseen: a reset is found in time to repeat the request
+
+failed($_, 'reset', "$_, reset before", queued($stall, $_, 'reset'), $repeated) for qw/plain tls/;
+failed($_, 'eof', "$_, closed before", queued($stall, $_, 'close'), $error) for qw/plain tls unix/;
+failed('tls', 'eof', 'tls, closed before without close_notify', queued($stall, 'tls', 'fin'), $error);
+
+# requests that may be repeated
+
+failed($_, 'reset', "$_, GET, reset", waiting("/$_?reused=reset", 'GET'), $repeated) for qw/plain tls/;
+failed($_, 'eof', "$_, GET, closed", waiting("/$_?reused=close", 'GET'), $repeated) for qw/plain tls unix/;
+
+# after a while
+
+my $started = now();
+
+get('/plain');
+
+my $idle = now();
+
+sleep_until($idle + 150);
+
+my $asked = now();
+
+post('/plain?reused=reset');
+
+my $answered = now();
+
+# a line of the log for each: what it says, and in the order of what was tested
+
+$t->stop();
+
+my @lines = grep { /reused connection to/ } split /\n/, $t->read_file('error.log');
+
+my ($age) = map { / failed: reset, it had been idle for (\d+) ms, timeout 31000 ms, margin 2000 ms while / } $lines[-1];
+
+cmp_ok($age, '>=', int($asked - $idle), 'log, idle age');
+cmp_ok($age, '<=', $answered - $started, 'log, idle age, not more');
+
+like($lines[0], qr/\[warn\] .*reused connection to $peer{plain} of upstream "plain" failed: reset, /, 'log');
+is(scalar(grep { !/\[warn\] .*reused connection to \S+ of upstream "(?:plain|tls|unix)" failed: / } @lines), 0,
+	'log, all');
+is(join(' ', map { / failed: (\w+), / } @lines), join(' ', 'reset eof reset eof eof eof', ('reset') x 3,
+	('timeout') x 3, 'reset reset eof eof eof eof', 'reset reset eof eof eof', 'reset'), 'log, kinds');
+
+###############################################################################
+
+# A request with an error, after one that leaves an idle connection: the figures between them, and the response.
+
+sub waiting {
+	my ($uri, $method) = @_;
+
+	get($uri =~ s/\?.*//r);
+
+	my $before = figures();
+
+	return [$before, ($method // 'POST') eq 'GET' ? get($uri) : post($uri)];
+}
+
+# A POST request on a connection that the backend closes as soon as it has got it.
+
+sub unread {
+	my ($to) = @_;
+
+	my ($number) = served(get("/$to"));
+	my $before = figures();
+
+	Backend::Faulty::order($where{$to}, 'deaf', $number);
+
+	my $client = post("/$to", start => 1);
+
+	Backend::Faulty::order($where{$to}, 'unread', $number);
+
+	return [$before, answers($client)];
+}
+
+# A POST request on a connection that the backend closes while the worker is blocked.
+
+sub queued {
+	my ($stall, $to, $how) = @_;
+
+	my $client = ask('GET', "/$to");
+	my ($number) = served(answer($client));
+	my $before = figures();
+
+	$stall->begin();
+	ask('POST', "/$to", $client);
+	Backend::Faulty::order($where{$to}, $how, $number);
+	$stall->release();
+
+	return [$before, answer($client)];
+}
+
+sub failed {
+	my ($to, $kind, $name, $request, $result) = @_;
+
+	my ($before, $response) = @$request;
+	my ($status, $more) = @$result;
+
+	my @changes = ('ages.failure +1', 'ages.reuse +1', "reuse_failures.$kind +1", 'reuses +1', split /, /, $more);
+
+	like($response, qr/^HTTP\S+ $status /, "$name, response");
+	is_changes($before, "$to $peer{$to}: " . join(', ', sort @changes), "$name, counted");
+}
+
+###############################################################################
