@@ -8,6 +8,7 @@ package Backend;
 #
 #     delay=SECONDS   is answered that much later
 #     size=BYTES      has a body of that size
+#     keep_alive=TEXT has a header Keep-Alive of that text, in which %XX stands for a character; one for each argument
 #
 # Every request on a connection that was idle becomes a line of the log, "reuse N request M age MS", and every end of a
 # connection another one: "connection N requests M age MS end HOW", where HOW is "peer", "reset", or "self" when the
@@ -32,11 +33,12 @@ use Backend::HTTP;
 #     protocol        what it speaks, a package: Backend::HTTP, Backend::FastCGI, Backend::GRPC, Backend::Memcached
 #     tls             { SSL_cert_file => ..., SSL_key_file => ... }
 #     count           the number before that of the first connection
+#     class           what it is, a package derived from this one, such as Backend::Faulty
 
 sub run {
 	my ($t, %self) = @_;
 
-	my $self = bless { protocol => 'Backend::HTTP', count => 0, %self, connections => {} };
+	my $self = bless { protocol => 'Backend::HTTP', count => 0, %self, connections => {} }, $self{class} // __PACKAGE__;
 
 	local $SIG{PIPE} = 'IGNORE';
 
@@ -220,7 +222,7 @@ sub answer {
 
 	$body .= 'x' x ($size - length($body)) if $size;
 
-	my $out = $self->{protocol}->can('response')->($c, $body);
+	my $out = $self->{protocol}->can('response')->($c, $body, keep_alive($c));
 
 	my $started = time();
 
@@ -243,6 +245,12 @@ sub answer {
 
 	$c->{last} = max($started, $now - $ago / 1000);
 	$c->{expire_at} = $c->{last} + $self->{timeout} if $self->{timeout};
+}
+
+sub keep_alive {
+	my ($c) = @_;
+
+	return join '', map { 'Keep-Alive: ' . s/%(..)/chr hex $1/ger . "\r\n" } $c->{uri} =~ /keep_alive=([\w%.-]*)/g;
 }
 
 # Answers what is due, and closes the connections whose time is up.
