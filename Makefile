@@ -28,7 +28,7 @@ TEST_JOBS ?= 2
 # A worker that root starts is nobody, and may not go where the suites keep their files.
 TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
 
-.PHONY: all help demo test unittest suites check install clean build-packages
+.PHONY: all help demo test unittest suites check fuzz install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -57,6 +57,9 @@ check: build-packages $(OUT)/env ## Check the format, the lints and the document
 	cargo fmt --check
 	@$(ENV) && cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 	@$(ENV) && RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
+	fuzz/run $(CURDIR)/build/fuzz $(or $(SECONDS),60)
 
 install: all ## Install the module where its nginx looks for modules (under DESTDIR)
 	install -D -m 644 $(SO) $(DESTDIR)$(shell tools/nginx-info $(BINARY) modules-path)/$(MODULE).so

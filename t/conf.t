@@ -26,6 +26,18 @@ my @good = (
 	'upstream_idle_timeout 1ms;',
 	'upstream_idle_timeout off;',
 	'',
+	'upstream_idle_timeout auto;',
+	'upstream_idle_timeout auto margin=2s;',
+	'upstream_idle_timeout auto hint=on;',
+	'upstream_idle_timeout 5s hint=off;',
+	'upstream_idle_timeout 5s probe=0;',
+	'upstream_idle_timeout 5s probe=10s;',
+	'upstream_idle_timeout 5s probe=off;',
+	'upstream_idle_timeout 5s non_idempotent=0;',
+	'upstream_idle_timeout 5s non_idempotent=100ms;',
+	'upstream_idle_timeout 5s non_idempotent=off;',
+	'upstream_idle_timeout 5s fails=on;',
+	'upstream_idle_timeout auto fails=off non_idempotent=1s probe=1ms hint=on margin=0;',
 );
 
 my $in = 'in "upstream_idle_timeout" directive';
@@ -54,9 +66,31 @@ my @bad = (
 	['500ms margin=1m', "\"margin=1m\" must be less than the timeout \"500ms\" $in"],
 	['5s; upstream_idle_timeout 5s', '"upstream_idle_timeout" directive is duplicate'],
 	['off; upstream_idle_timeout off', '"upstream_idle_timeout" directive is duplicate'],
+	['auto; upstream_idle_timeout 5s', '"upstream_idle_timeout" directive is duplicate'],
+	['AUTO', "invalid value \"AUTO\" $in"],
+	['auto 5s', "invalid parameter \"5s\" $in"],
+	['5s auto', "invalid parameter \"auto\" $in"],
+	['5s off', "invalid parameter \"off\" $in"],
+	['off fails=off', "invalid parameter \"fails=off\" $in"],
+	['auto hint=off', "\"hint=off\" leaves \"auto\" no timeout $in"],
+	['5s hint', "invalid parameter \"hint\" $in"],
+	['5s hint=5s', "invalid parameter \"hint=5s\" $in"],
+	['5s margin=off', "invalid parameter \"margin=off\" $in"],
+	['5s probe', "invalid parameter \"probe\" $in"],
+	['5s probe=on', "invalid parameter \"probe=on\" $in"],
+	['5s probe=-1', "invalid parameter \"probe=-1\" $in"],
+	['5s non_idempotent=', "invalid parameter \"non_idempotent=\" $in"],
+	['5s non_idempotent=on', "invalid parameter \"non_idempotent=on\" $in"],
+	['5s non-idempotent=0', "invalid parameter \"non-idempotent=0\" $in"],
+	['5s fails=0', "invalid parameter \"fails=0\" $in"],
+	['5s FAILS=on', "invalid parameter \"FAILS=on\" $in"],
+	['5s hint=on hint=off', "duplicate parameter \"hint=off\" $in"],
+	['5s probe=0 fails=on probe=0', "duplicate parameter \"probe=0\" $in"],
+	['5s non_idempotent=0 non_idempotent=off', "duplicate parameter \"non_idempotent=off\" $in"],
+	['auto fails=on fails=on', "duplicate parameter \"fails=on\" $in"],
 );
 
-$t->plan(2 * @good + 4 * @bad + 13);
+$t->plan(2 * @good + 4 * @bad + 20);
 
 # in both contexts
 
@@ -96,6 +130,24 @@ succeeds(check($t, upstream => 'upstream_idle_timeout 5s;', @right), 'keepalive_
 succeeds(check($t, upstream => 'upstream_idle_timeout 5s margin=2s;', @early), 'margin larger');
 succeeds(check($t, http => 'upstream_idle_timeout 5s;', upstream => 'upstream_idle_timeout off;',
 	@early), 'keepalive_timeout shorter, off');
+
+# nothing of the directive in http{} is left where the upstream has its own
+
+my @short = (keepalive => 'keepalive 2; keepalive_timeout 2s;');
+
+succeeds(check($t, http => 'upstream_idle_timeout 5s hint=off;',
+	upstream => 'upstream_idle_timeout auto;', @right), 'replaced, hint');
+succeeds(check($t, http => 'upstream_idle_timeout 5s margin=4s;',
+	upstream => 'upstream_idle_timeout 3s;', @short), 'replaced, margin');
+warns(check($t, upstream => 'upstream_idle_timeout 5s;', http => 'upstream_idle_timeout 5s margin=3s;',
+	@early), 'replaced, margin, keepalive_timeout shorter');
+
+# what a backend says is not known yet, nor is it longer than what nginx itself allows
+
+succeeds(check($t, upstream => 'upstream_idle_timeout auto;', @short), 'auto, any keepalive_timeout');
+succeeds(check($t, http => 'upstream_idle_timeout auto;', @none), 'auto, no keepalive, inherited');
+succeeds(check($t, upstream => 'upstream_idle_timeout off;', http => 'upstream_idle_timeout auto;',
+	@none), 'auto, replaced by off');
 
 # nginx did not run: its log tells what is above only
 
@@ -139,7 +191,7 @@ EOF
 
 	my $out = $t->dump_config();
 	my @lines = split /\n/, $t->read_file('nginx.conf');
-	my ($line) = grep { $lines[$_ - 1] =~ /upstream_idle_timeout\b/ } 1 .. @lines;
+	my $line = (grep { $lines[$_ - 1] =~ /upstream_idle_timeout\b/ } 1 .. @lines)[-1];
 
 	return ($out, $line);
 }

@@ -8,6 +8,7 @@ package Backend;
 #
 #     delay=SECONDS   is answered that much later
 #     size=BYTES      has a body of that size
+#     keep_alive=TEXT has a header Keep-Alive of that text, in which %XX stands for a character; one for each argument
 #
 # Every request on a connection that was idle becomes a line of the log, "reuse N request M age MS", and every end of a
 # connection another one: "connection N requests M age MS end HOW", where HOW is "peer", "reset", or "self" when the
@@ -221,7 +222,7 @@ sub answer {
 
 	$body .= 'x' x ($size - length($body)) if $size;
 
-	my $out = $self->{protocol}->can('response')->($c, $body);
+	my $out = $self->{protocol}->can('response')->($c, $body, keep_alive($c));
 
 	my $started = time();
 
@@ -244,6 +245,12 @@ sub answer {
 
 	$c->{last} = max($started, $now - $ago / 1000);
 	$c->{expire_at} = $c->{last} + $self->{timeout} if $self->{timeout};
+}
+
+sub keep_alive {
+	my ($c) = @_;
+
+	return join '', map { 'Keep-Alive: ' . s/%(..)/chr hex $1/ger . "\r\n" } $c->{uri} =~ /keep_alive=([\w%.-]*)/g;
 }
 
 # Answers what is due, and closes the connections whose time is up.

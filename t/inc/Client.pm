@@ -7,7 +7,7 @@ use strict;
 
 use base qw/ Exporter /;
 
-our @EXPORT = qw/ now sleep_until get post ask answer served answers twice is_reused is_fresh /;
+our @EXPORT = qw/ now sleep_until get post ask answer served servers answers twice is_reused is_fresh errors /;
 
 use IO::Select;
 use IO::Socket::INET;
@@ -77,6 +77,15 @@ sub served {
 	return ($response // '') =~ /^HTTP\S+ 200 .*\n\r?\n.*?connection (\d+) request (\d+)/s ? ($1, $2) : (0, 0);
 }
 
+# Which backends have sent the responses, in numerical order: 1 for one whose connections are numbered from 1 on, 2 for
+# one with numbers above 1000, and 0 for none.
+
+sub servers {
+	my @responses = @_;
+
+	return join ' ', sort map { $_ == 0 ? 0 : $_ < 1000 ? 1 : 2 } map { (served($_))[0] } @responses;
+}
+
 # The responses to requests that were only sent; undef in place of one that did not come within ten seconds.
 
 sub answers {
@@ -132,6 +141,14 @@ sub is_fresh {
 
 	ok($old->[1] && $new->[1] == 1 && $new->[0] != $old->[0], "$name, fresh")
 		or diag("first: $first\nsecond: " . ($second // 'none'));
+}
+
+# How often nginx has logged an error about a request with "?upstream=" and that name.
+
+sub errors {
+	my ($t, $error, $upstream) = @_;
+
+	return scalar grep { /\Q$error\E.*\?upstream=$upstream\b/ } split /\n/, $t->read_file('error.log');
 }
 
 1;

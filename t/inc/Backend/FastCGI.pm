@@ -31,11 +31,11 @@ sub request {
 }
 
 sub response {
-	my ($c, $body) = @_;
+	my ($c, $body, $headers) = @_;
 
 	my $out = '';
 
-	$out .= record(TO_CLIENT, $_) for unpack('(a65000)*', "Content-Type: text/plain\r\n\r\n$body");
+	$out .= record(TO_CLIENT, $_) for unpack('(a65000)*', "Content-Type: text/plain\r\n$headers\r\n$body");
 
 	return $out . record(TO_CLIENT, '') . record(END_REQUEST, "\0" x 8);
 }

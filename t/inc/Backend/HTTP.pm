@@ -25,9 +25,9 @@ sub request {
 }
 
 sub response {
-	my ($c, $body) = @_;
+	my ($c, $body, $headers) = @_;
 
-	return "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
+	return "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n$headers\r\n$body";
 }
 
 1;

@@ -1,0 +1,12 @@
+//! The parts of the module that are free of nginx, as the targets see them.
+
+#[path = "../../src/counters.rs"]
+pub mod counters;
+#[path = "../../src/directive.rs"]
+pub mod directive;
+#[path = "../../src/keep_alive.rs"]
+pub mod keep_alive;
+#[path = "../../src/policy.rs"]
+pub mod policy;
+#[path = "../../src/render.rs"]
+pub mod render;

@@ -1,0 +1,48 @@
+#![no_main]
+//! The status of upstreams and peers of any names and figures.
+
+use libfuzzer_sys::fuzz_target;
+use pure::counters::Snapshot;
+use pure::render::{Format, Peer, Upstream};
+
+fuzz_target!(|input: (Vec<u8>, Vec<u8>, [u64; 4], Option<u64>)| {
+    let (name, address, [connects, reuses, eof, sum], timeout) = input;
+
+    let mut figures = Snapshot { connects, reuses, ..Snapshot::default() };
+    figures.failures[1] = eof;
+    figures.ages[0].sum = sum;
+    figures.ages[0].buckets = [reuses; 13];
+
+    let peers = vec![Peer { address: &address, figures }, Peer { address: b"other", figures }];
+    let upstreams = [Upstream { name: &name, timeout, margin: reuses, peers }];
+
+    let text = write(Format::Json, &upstreams);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("not JSON");
+
+    let upstream = &json["upstreams"][&*String::from_utf8_lossy(&name)];
+    let peer = &upstream["peers"][&*String::from_utf8_lossy(&address)];
+
+    assert_eq!(upstream["timeout_ms"].as_u64(), timeout);
+    assert_eq!(upstream["connects"].as_u64(), Some(connects.saturating_mul(2)));
+    assert_eq!(peer["connects"].as_u64(), Some(connects));
+    assert_eq!(peer["reuse_failures"]["eof"].as_u64(), Some(eof));
+
+    // each line is a comment, or a name, labels in which nothing is open, and a value
+    for line in write(Format::Prometheus, &upstreams).split_terminator('\n') {
+        if !line.starts_with("# ") {
+            let (labels, value) = line.rsplit_once("} ").expect("no labels");
+
+            assert!(labels.starts_with("nginx_upstream_idle_"));
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert_eq!(labels.replace("\\\\", "").replace("\\\"", "").matches('"').count() % 2, 0);
+        }
+    }
+});
+
+fn write(format: Format, upstreams: &[Upstream<'_>]) -> String {
+    let mut text = String::new();
+
+    format.write(&mut text, upstreams).expect("a string takes all");
+
+    text
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/perl
+
+# Tests for upstream_idle_timeout module, stale connections and max_fails: they
+# are no failures of the server, unless fails=on says so.
+
+###############################################################################
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::Bin/inc";
+
+use Backend::Late;
+use Certificate;
+use Client;
+use Stall;
+use Status;
+use Test::Nginx;
+
+###############################################################################
+
+select STDERR; $| = 1;
+select STDOUT; $| = 1;
+
+my @protocols = qw/plain tls fastcgi/;
+
+my $t = Test::Nginx->new()->has(qw/http proxy fastcgi http_ssl upstream_keepalive socket_ssl/)
+	->has_daemon('openssl')->plan(34 * @protocols);
+
+# two servers, as nginx does not count the failures of a single one
+
+my %servers = (plain => [8081, 8082], tls => [8083, 8084], fastcgi => [8085, 8086]);
+my $upstreams = '';
+
+for my $protocol (@protocols) {
+	for my $fails (qw/off on/) {
+		$upstreams .= block("${protocol}_${_}_$fails", "probe=off fails=$fails", @{$servers{$protocol}})
+			for qw/reset close queued/;
+	}
+}
+
+$t->write_file_expand('nginx.conf', <<"EOF");
+
+%%TEST_GLOBALS%%
+
+daemon off;
+
+events {
+}
+
+http {
+    %%TEST_GLOBALS_HTTP%%
+
+    $upstreams
+
+    server {
+        listen       127.0.0.1:8080;
+        server_name  localhost;
+
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+
+        location / {
+            proxy_pass http://\$arg_upstream;
+        }
+
+        location /tls {
+            proxy_pass https://\$arg_upstream;
+        }
+
+        location /fastcgi {
+            fastcgi_pass \$arg_upstream;
+            fastcgi_keep_conn on;
+            fastcgi_param REQUEST_METHOD \$request_method;
+            fastcgi_param REQUEST_URI \$request_uri;
+            fastcgi_param CONTENT_LENGTH \$content_length;
+        }
+
+        location /stall {
+            access_log %%TESTDIR%%/stall.fifo;
+            return 204;
+        }
+
+        location /status {
+            upstream_idle_status;
+        }
+    }
+}
+
+EOF
+
+my $d = $t->testdir();
+my $stall = Stall->new($t);
+
+my %options = (
+	plain => {},
+	tls => { tls => Certificate::create($t) },
+	fastcgi => { fastcgi => 1, protocol => 'Backend::FastCGI' },
+);
+
+my %backend;
+
+for my $protocol (@protocols) {
+	$backend{$_} = { %{$options{$protocol}}, port => port($_) } for @{$servers{$protocol}};
+}
+
+# the numbers of connections tell the servers from each other
+
+$t->run_daemon(\&Backend::Late::run, $t, %{$backend{$_}}, log => "$d/$_.log", count => $_ % 2 ? 0 : 1000)
+	for sort keys %backend;
+$t->run();
+
+$t->waitforsocket('127.0.0.1:' . port($_)) for 8081 .. 8086;
+
+###############################################################################
+
+for my $protocol (@protocols) {
+
+	# both servers let their connections go, one after the other, while a request waits there
+
+	for my $how (qw/reset close/) {
+		my $kind = $how eq 'reset' ? 'reset' : 'eof';
+
+		for my $fails (qw/off on/) {
+			my $upstream = "${protocol}_${how}_$fails";
+			my $name = "$protocol, $kind, fails=$fails";
+
+			is(servers(map { get("/$protocol?upstream=$upstream") } 1, 2), '1 2', "$name, GET");
+			is(servers(map { post("/$protocol?upstream=$upstream&reused=$how") } 1, 2), '0 0', "$name, POST");
+
+			my $figures = figures()->{$upstream}{''};
+
+			is($figures->{"reuse_failures.$kind"}, 2, "$name, failures");
+			is($figures->{connections}, 0, "$name, not kept");
+
+			goes_on($t, $protocol, $upstream, $fails, $name);
+		}
+	}
+
+	# the connection to one of them is reset already when the worker uses it: the request goes to the next server
+
+	for my $fails (qw/off on/) {
+		my $upstream = "${protocol}_queued_$fails";
+		my $name = "$protocol, queued reset, fails=$fails";
+		my @clients = map { ask('GET', "/$protocol?upstream=$upstream") } 1, 2;
+		my ($first, $second) = map { answer($_) } @clients;
+
+		is(servers($first, $second), '1 2', "$name, GET");
+
+		$stall->begin();
+		ask('POST', "/$protocol?upstream=$upstream", $_) for @clients;
+		Backend::Late::order($backend{$servers{$protocol}[servers($first) - 1]}, 'reset', (served($first))[0]);
+		$stall->release();
+
+		is(grep({ (served(answer($_)))[0] } @clients), 2, "$name, POST");
+
+		my $figures = figures()->{$upstream}{''};
+
+		is($figures->{'reuse_failures.reset'}, 1, "$name, failures");
+		is($figures->{connections}, 2, "$name, not kept");
+		is(servers(map { get("/$protocol?upstream=$upstream") } 1 .. 4),
+			$fails eq 'off' ? '1 1 2 2' : join(' ', (servers($second)) x 4), "$name, after that");
+	}
+}
+
+###############################################################################
+
+# The servers are taken for good ones, or for bad ones.
+
+sub goes_on {
+	my ($t, $protocol, $upstream, $fails, $name) = @_;
+
+	my @responses = map { get("/$protocol?upstream=$upstream") } 1 .. 4;
+
+	is(servers(@responses), $fails eq 'off' ? '1 1 2 2' : '0 0 0 0', "$name, after that");
+	is(errors($t, 'no live upstreams', $upstream), $fails eq 'off' ? 0 : 4, "$name, no live upstreams");
+}
+
+sub block {
+	my ($name, $parameters, @ports) = @_;
+
+	my $servers = join ' ', map { "server 127.0.0.1:$_;" } @ports;
+
+	return <<"EOF";
+
+    upstream $name {
+        $servers
+        keepalive 4;
+        upstream_idle_timeout 60s $parameters;
+    }
+EOF
+}
+
+###############################################################################

@@ -1,0 +1,173 @@
+#!/usr/bin/perl
+
+# Tests for upstream_idle_timeout module, younger connections or fresh ones for
+# requests that nginx does not repeat.
+
+###############################################################################
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::Bin/inc";
+
+use Backend;
+use Backend::FastCGI;
+use Certificate;
+use Client;
+use Status;
+use Test::Nginx;
+
+###############################################################################
+
+select STDERR; $| = 1;
+select STDOUT; $| = 1;
+
+my @protocols = qw/plain tls fastcgi/;
+
+my $t = Test::Nginx->new()->has(qw/http proxy fastcgi http_ssl upstream_keepalive socket_ssl/)
+	->has_daemon('openssl')->plan(19 * @protocols);
+
+my $upstreams = join '', upstreams('plain', 8081), upstreams('tls', 8082), upstreams('fastcgi', 8083);
+
+$t->write_file_expand('nginx.conf', <<"EOF");
+
+%%TEST_GLOBALS%%
+
+daemon off;
+
+events {
+}
+
+http {
+    %%TEST_GLOBALS_HTTP%%
+
+    upstream_idle_timeout 60s non_idempotent=0;
+
+    $upstreams
+
+    server {
+        listen       127.0.0.1:8080;
+        server_name  localhost;
+
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+
+        location /plain {
+            proxy_pass http://plain_\$arg_upstream;
+        }
+
+        location /tls {
+            proxy_pass https://tls_\$arg_upstream;
+        }
+
+        location /fastcgi {
+            fastcgi_pass fastcgi_\$arg_upstream;
+            fastcgi_keep_conn on;
+            fastcgi_param REQUEST_METHOD \$request_method;
+            fastcgi_param REQUEST_URI \$request_uri;
+            fastcgi_param CONTENT_LENGTH \$content_length;
+        }
+
+        location /status {
+            upstream_idle_status;
+        }
+    }
+}
+
+EOF
+
+my $d = $t->testdir();
+
+$t->run_daemon(\&Backend::run, $t, port => port(8081), log => "$d/plain.log");
+$t->run_daemon(\&Backend::run, $t, port => port(8082), log => "$d/tls.log", tls => Certificate::create($t));
+$t->run_daemon(\&Backend::run, $t, port => port(8083), log => "$d/fastcgi.log", protocol => 'Backend::FastCGI');
+$t->run();
+
+$t->waitforsocket('127.0.0.1:' . port($_)) for 8081 .. 8083;
+
+###############################################################################
+
+my $limit = 300;
+
+for my $protocol (@protocols) {
+	my $uri = "/$protocol?upstream";
+
+	# always a fresh connection, while other requests go on with what is there
+
+	for my $method (qw/POST LOCK PATCH/) {
+		is_fresh(request('GET', "$uri=zero"), request($method, "$uri=zero"), "$protocol, 0, $method");
+	}
+
+	for my $method (qw/GET PUT DELETE OPTIONS/) {
+		is_reused(request('POST', "$uri=zero"), request($method, "$uri=zero"), "$protocol, 0, $method");
+	}
+
+	is_fresh(request('POST', "$uri=zero"), request('POST', "$uri=zero"), "$protocol, 0, POST after POST");
+
+	# each of the requests above for which there was a connection
+
+	is(closed("${protocol}_zero"), 3 + 4 + 2, "$protocol, 0, closed");
+	is(figures()->{"${protocol}_zero"}{''}{connections}, 1, "$protocol, 0, the rest");
+
+	# from an age on
+
+	my $post = sub { request('POST', "$uri=time") };
+
+	is_reused(twice($post, 0, $limit), "$protocol, time, POST before it");
+	is_fresh(twice($post, $limit), "$protocol, time, POST");
+	is_fresh(twice(sub { request('PATCH', "$uri=time") }, $limit), "$protocol, time, PATCH");
+	is_reused(twice(sub { get("$uri=time") }, $limit), "$protocol, time, GET");
+	cmp_ok(closed("${protocol}_time"), '>=', 2, "$protocol, time, closed");
+
+	# where nothing is said of it, be it that http{} does
+
+	for my $upstream (qw/off default/) {
+		is_reused(twice(sub { request('POST', "$uri=$upstream") }, 50), "$protocol, $upstream, POST");
+	}
+
+	is(closed("${protocol}_off") + closed("${protocol}_default"), 0, "$protocol, off, not closed");
+
+	is_fresh(get("$uri=inherited"), request('POST', "$uri=inherited"), "$protocol, inherited");
+}
+
+###############################################################################
+
+sub request {
+	my ($method, $uri) = @_;
+
+	return $method eq 'POST' ? post($uri) : http("$method $uri HTTP/1.0\r\nHost: localhost\r\n\r\n");
+}
+
+# How many connections were closed for a request that would have used them.
+
+sub closed {
+	my ($upstream) = @_;
+
+	return figures()->{$upstream}{''}{'closes.non_idempotent'};
+}
+
+sub upstreams {
+	my ($name, $port) = @_;
+
+	my %directive = (
+		zero => 'upstream_idle_timeout 60s non_idempotent=0;',
+		time => 'upstream_idle_timeout 60s non_idempotent=300ms;',
+		off => 'upstream_idle_timeout 60s non_idempotent=off;',
+		default => 'upstream_idle_timeout 60s;',
+		inherited => '',
+	);
+
+	return map { <<"EOF" } sort keys %directive;
+
+    upstream ${name}_$_ {
+        server 127.0.0.1:$port;
+        keepalive 1;
+        $directive{$_}
+    }
+EOF
+}
+
+###############################################################################
