@@ -25,7 +25,7 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(21)->todo_alerts();
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(31)->todo_alerts();
 
 my %where = (port => port(8081));
 my $log = $t->testdir() . '/backend.log';
@@ -57,7 +57,7 @@ is(went_down(), '', 'reloads, no figure went down');
 is(counted($made), $made, 'reloads, all requests counted');
 is(idle_or_open(), 'equal', 'reloads, idle connections');
 
-# the zone grows and shrinks, and the figures move
+# many more upstreams, and fewer
 
 @load = map { load($t) } 1 .. 3;
 
@@ -65,11 +65,24 @@ reload($t, $_) for 20, 1, 40, 3, 12;
 
 (my $more, @failed) = loaded($t, @load);
 
-cmp_ok($more, '>', 50, 'other zones under load');
-is("@failed", '', 'other zones under load, no request failed');
-is(went_down(), '', 'other zones, no figure went down');
-is(counted($made + $more), $made + $more, 'other zones, all requests counted');
-is(idle_or_open(), 'equal', 'other zones, idle connections');
+cmp_ok($more, '>', 50, 'other upstreams under load');
+is("@failed", '', 'other upstreams under load, no request failed');
+is(went_down(), '', 'other upstreams, no figure went down');
+is(counted($made + $more), $made + $more, 'other upstreams, all requests counted');
+is(idle_or_open(), 'equal', 'other upstreams, idle connections');
+
+# so many that the zone is too small for them, and the figures move to another; and then they stay there
+
+my $was = figures()->{u1}{''};
+
+for my $n (600, 3) {
+	reload($t, $n);
+
+	my $is = figures()->{u1}{''};
+
+	is($is->{$_}, $was->{$_}, "$n upstreams, $_") for qw/connects reuses ages.reuse closes.margin/;
+	is($is->{connections}, 0, "$n upstreams, idle connections");
+}
 
 # a worker that is killed, when there is a request at each, and both have idle connections
 

@@ -7,8 +7,9 @@ use core::iter;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_list_t, ngx_table_elt_t, ngx_uint_t,
-    NGX_DONE, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_OK, NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t, ngx_list_t,
+    ngx_table_elt_t, ngx_uint_t, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_PEER_FAILED,
+    NGX_PEER_NEXT,
 };
 
 use super::callbacks::{Original, PeerConnection, CLEANUP};
@@ -20,6 +21,9 @@ use super::{array, clock};
 use crate::counters::{Close, Failure};
 use crate::keep_alive::KeepAlive;
 use crate::policy::{idle_since, lower, Msec, Verdict};
+
+const NGX_OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
+const NGX_DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
 const FAILED: ngx_uint_t = NGX_PEER_FAILED as ngx_uint_t;
 
@@ -69,9 +73,15 @@ impl PeerData {
         let now = clock::now();
 
         self.started = now;
-        self.stale = None;
 
-        let connection = if rc == NGX_DONE as ngx_int_t { pc.connection() } else { None };
+        let connection = match rc {
+            NGX_DONE => pc.connection(),
+            NGX_OK => None,
+            // there is no peer to try
+            _ => return rc,
+        };
+
+        self.stale = None;
 
         // a connection that is not remembered did not come by `free`: it is not ours to judge
         let Some(record) = connection.as_ref().and_then(Connection::record) else {
@@ -92,7 +102,7 @@ impl PeerData {
             record.connection().close(reason);
             self.begin_try(None);
 
-            return NGX_OK as ngx_int_t;
+            return NGX_OK;
         }
 
         let age = idle.age(now);
@@ -275,6 +285,17 @@ impl PeerData {
         Some(peer)
     }
 
+    /// Whether the request has not gone on to another upstream, which nginx marks with a state that has no peer.
+    fn is_last_upstream(&self) -> bool {
+        // SAFETY: the pointer is null, or to an array of states in the request's pool.
+        let states: &[ngx_http_upstream_state_t] =
+            unsafe { array::elements(self.request().upstream_states) };
+
+        let last = self.tries.current().state();
+
+        states.iter().skip(last.saturating_add(1)).all(|state| !state.peer.is_null())
+    }
+
     fn request(&self) -> &ngx_http_request_t {
         // SAFETY: the request is freed after its pool, in which this lives.
         unsafe { self.request.as_ref() }
@@ -298,7 +319,7 @@ impl PeerData {
 
     /// The client's request is over.
     pub fn request_done(&self) {
-        let Some(peer) = self.stale else {
+        let Some(peer) = self.stale.filter(|_| self.is_last_upstream()) else {
             return;
         };
 

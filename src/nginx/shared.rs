@@ -67,17 +67,25 @@ impl Header {
         alloc(&locked, Self { pool: pool.clone(), upstreams: AtomicPtr::default(), workers })
     }
 
-    /// The memory that an upstream with so many peers needs, and such a header.
-    pub fn size_of(upstreams: impl Iterator<Item = usize>, workers: usize) -> usize {
-        let header = size_of_slab::<Self>(1).saturating_add(size_of_slab::<AtomicI32>(workers));
-
-        upstreams
-            .fold(header, |total, peers| total.saturating_add(Upstream::size_of(peers, workers)))
+    /// The memory that a header for so many workers takes.
+    pub fn size_of(workers: usize) -> usize {
+        size_of_slab::<Self>(1).saturating_add(size_of_slab::<AtomicI32>(workers))
     }
 
     /// How much of the zone is taken.
     pub fn used(&self) -> usize {
-        Self::size_of(self.upstreams().map(|upstream| upstream.peers.len()), self.workers.len())
+        let workers = self.workers.len();
+
+        self.upstreams().fold(Self::size_of(workers), |used, upstream| {
+            used.saturating_add(Upstream::size_of(upstream.peers.len(), workers))
+        })
+    }
+
+    /// The upstream of that name, if there is one with room for so many peers.
+    pub fn find(&self, name: &[u8], capacity: usize) -> Option<&'static Upstream> {
+        self.upstreams()
+            .find(|upstream| upstream.name == name)
+            .filter(|upstream| upstream.peers.len() >= capacity)
     }
 
     pub fn upstreams(&self) -> impl Iterator<Item = &'static Upstream> {
@@ -93,11 +101,9 @@ impl Header {
         name: &[u8],
         capacity: usize,
     ) -> Result<&'static Upstream, NoMemory> {
-        let before = self.upstreams().find(|upstream| upstream.name == name);
-
-        match before {
-            Some(upstream) if upstream.peers.len() >= capacity => Ok(upstream),
-            _ => self.add_upstream(name, capacity, before),
+        match self.find(name, capacity) {
+            Some(upstream) => Ok(upstream),
+            None => self.add_upstream(name, capacity, self.find(name, 0)),
         }
     }
 
@@ -123,7 +129,7 @@ impl Header {
                 name,
                 peers: alloc_slice(&locked, capacity, |_| AtomicPtr::default())?,
                 other,
-                full: AtomicBool::new(false),
+                full: AtomicBool::new(before.is_some_and(Upstream::is_full)),
             },
         )?;
 
@@ -213,7 +219,8 @@ enum Slot {
 }
 
 impl Upstream {
-    fn size_of(peers: usize, workers: usize) -> usize {
+    /// The memory that an upstream with so many peers takes at the most.
+    pub fn size_of(peers: usize, workers: usize) -> usize {
         let table = size_of_slab::<AtomicPtr<Peer>>(peers);
         // a name, whose length is not known yet, is that of a unix socket at the most
         let name = size_of_slab::<u8>(128);
@@ -234,6 +241,11 @@ impl Upstream {
             Some(Slot::Free(_)) => self.add_peer(name).unwrap_or(self.other),
             None => self.other,
         }
+    }
+
+    /// Whether there was no room for a peer before.
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Whether this is the first time that there was no room for a peer.
@@ -281,7 +293,7 @@ impl Upstream {
 
     /// The peers in the table, and the others if there were any.
     pub fn shown_peers(&self) -> impl Iterator<Item = &'static Peer> {
-        let others = self.full.load(Ordering::Relaxed).then_some(self.other);
+        let others = self.is_full().then_some(self.other);
 
         self.known_peers().chain(others)
     }
@@ -293,7 +305,7 @@ impl Upstream {
 
     /// Takes over what was counted in a zone that is replaced, and whose workers are about to end.
     pub fn absorb_from(&'static self, header: &Header) {
-        let Some(before) = header.upstreams().find(|upstream| upstream.name == self.name) else {
+        let Some(before) = header.find(self.name, 0) else {
             return;
         };
 
@@ -302,6 +314,7 @@ impl Upstream {
         }
 
         self.other.absorb(before.other);
+        self.full.store(before.is_full(), Ordering::Relaxed);
     }
 }
 

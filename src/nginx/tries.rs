@@ -14,7 +14,6 @@ use crate::policy::Msec;
 pub struct Try {
     /// For how long the connection had been idle; `FRESH` for a new one.
     idle: Msec,
-    /// The number of its state in `r->upstream_states`.
     state: u32,
     pub failure: Option<Failure>,
 }
@@ -24,8 +23,9 @@ const FRESH: Msec = Msec::MAX;
 const NO_STATE: u32 = u32::MAX;
 
 impl Try {
-    pub fn is_in_state(&self, number: usize) -> bool {
-        usize::try_from(self.state) == Ok(number)
+    /// The number of its state in `r->upstream_states`.
+    pub fn state(&self) -> usize {
+        self.state as usize
     }
 
     /// For how long the connection had been idle; none for a fresh one.

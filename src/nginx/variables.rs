@@ -72,7 +72,7 @@ fn write_tries(
     let mut states = states.iter().enumerate().peekable();
 
     while let Some((number, _)) = states.next() {
-        match tries(r).find(|this| this.is_in_state(number)) {
+        match tries(r).find(|this| this.state() == number) {
             Some(this) => write(out, this),
             None => out.write_char('-'),
         }?;

@@ -1,7 +1,8 @@
 //! The shared memory zone: how large it is, and how it lives on after a reload.
 //!
-//! nginx hands a zone on when the new configuration asks for the same size. The size is a power of two, with room to
-//! spare, so it seldom changes; when it does, what was counted is copied.
+//! nginx hands a zone on when the new configuration asks for the same size, and so it does as long as there is room: a
+//! zone begins with plenty, which costs no memory before it is used. Where it is full nevertheless, another takes its
+//! place, and what was counted is copied.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -17,20 +18,21 @@ use ngx::http::{HttpModule, HttpModuleMainConf};
 use ngx::ngx_string;
 
 use super::conf::{Failed, Wrapped};
-use super::shared::{Header, NoMemory};
+use super::shared::{Header, NoMemory, Upstream};
 use super::IdleTimeoutModule;
 
-const MIN_SIZE: usize = 128 * 1024;
+const MIN_SIZE: usize = 4 * 1024 * 1024;
 
 /// The configuration of http{}: the upstreams that the module looks after, and their zone.
 #[derive(Default)]
 pub struct MainConf {
     pub upstreams: Vec<&'static Wrapped>,
     header: Cell<Option<&'static Header>>,
-    /// Of the configuration before this one.
-    previous: Cell<Option<&'static Header>>,
+    /// That of the configuration before this one, and the size of its zone.
+    previous: Cell<Option<(&'static Header, usize)>>,
     /// How many worker processes the zone has room for.
     workers: Cell<usize>,
+    size: Cell<usize>,
 }
 
 impl MainConf {
@@ -45,14 +47,15 @@ impl MainConf {
             return Ok(());
         }
 
-        self.previous.set(previous_header(cf));
+        self.previous.set(previous_zone(cf));
         self.workers.set(max_workers(cf));
+        self.size.set(self.choose_size());
 
         let mut name = ngx_string!("upstream_idle_timeout");
         let tag = ptr::from_ref(IdleTimeoutModule::module()).cast_mut().cast();
 
         // SAFETY: nginx copies the name.
-        let zone = unsafe { ngx_shared_memory_add(cf, &mut name, self.size(), tag) };
+        let zone = unsafe { ngx_shared_memory_add(cf, &mut name, self.size.get(), tag) };
 
         // SAFETY: the zone is null, or part of the cycle that nginx makes.
         let zone = unsafe { zone.as_mut() }.ok_or(Failed)?;
@@ -63,19 +66,38 @@ impl MainConf {
         Ok(())
     }
 
-    fn size(&self) -> usize {
-        let capacities = self.upstreams.iter().map(|wrapped| wrapped.capacity);
-        let needed = Header::size_of(capacities, self.workers.get());
-        let size = needed.saturating_mul(2).next_power_of_two().max(MIN_SIZE);
-        let used = self.previous.get().map_or(0, Header::used);
+    /// The size of the zone before this one if all fits in there, or else one with room to spare.
+    fn choose_size(&self) -> usize {
+        let workers = self.workers.get();
 
-        if used.saturating_add(needed) <= size {
-            size
-        } else {
+        let Some((previous, size)) = self.previous.get() else {
+            return generous(self.needed(workers, |_| true));
+        };
+
+        let new = |upstream: &Wrapped| {
+            previous.find(upstream.name.as_bytes(), upstream.capacity).is_none()
+        };
+
+        // a part of each page is for the slab allocator
+        if previous.used().saturating_add(self.needed(workers, new)) < size / 8 * 7 {
+            return size;
+        }
+
+        match generous(self.needed(workers, |_| true)) {
             // of another size, it is a new zone, without the upstreams that are no more
             // SAFETY: nginx sets the variable when it starts.
-            size.saturating_add(unsafe { ngx_pagesize })
+            same if same == size => same.saturating_add(unsafe { ngx_pagesize }),
+            other => other,
         }
+    }
+
+    fn needed(&self, workers: usize, which: impl Fn(&Wrapped) -> bool) -> usize {
+        self.upstreams
+            .iter()
+            .filter(|upstream| which(upstream))
+            .fold(Header::size_of(workers), |needed, upstream| {
+                needed.saturating_add(Upstream::size_of(upstream.capacity, workers))
+            })
     }
 
     /// Adds to the zone what is new in the configuration.
@@ -101,7 +123,7 @@ impl MainConf {
                 upstream.peer(address.as_bytes());
             }
 
-            if let (false, Some(previous)) = (handed_on, self.previous.get()) {
+            if let (false, Some((previous, _))) = (handed_on, self.previous.get()) {
                 upstream.absorb_from(previous);
             }
 
@@ -128,11 +150,17 @@ fn header_in(pool: &SlabPool) -> Option<&'static Header> {
     unsafe { pool.as_ref().data.cast::<Header>().as_ref() }
 }
 
-fn previous_header(cf: &ngx_conf_t) -> Option<&'static Header> {
+fn previous_zone(cf: &ngx_conf_t) -> Option<(&'static Header, usize)> {
     // SAFETY: nginx reads a configuration for a cycle, and keeps the one before until it is done.
     let cycle = unsafe { cf.cycle.as_ref()?.old_cycle.as_ref() }?;
+    let conf = IdleTimeoutModule::main_conf(cycle)?;
 
-    IdleTimeoutModule::main_conf(cycle)?.header()
+    Some((conf.header()?, conf.size.get()))
+}
+
+/// A power of two that is several times as much.
+fn generous(needed: usize) -> usize {
+    needed.saturating_mul(4).next_power_of_two().max(MIN_SIZE)
 }
 
 /// nginx calls this when it has mapped the zone; `data` is that of the zone it was before, if it was handed on.
