@@ -260,12 +260,12 @@ impl PeerData {
 
         match self.wrapped.policy.timeout(record.idle().hint()) {
             Some(timeout) => pc.warn(format_args!(
-                "reused connection to {peer} failed: {kind}, after {age} ms of idleness, \
+                "reused connection to {peer} failed: {kind}, it had been idle for {age} ms, \
                  timeout {timeout} ms, margin {} ms",
                 self.wrapped.policy.margin_of(timeout)
             )),
             None => pc.warn(format_args!(
-                "reused connection to {peer} failed: {kind}, after {age} ms of idleness, \
+                "reused connection to {peer} failed: {kind}, it had been idle for {age} ms, \
                  timeout unknown"
             )),
         }
