@@ -78,7 +78,10 @@ impl PeerData {
             NGX_DONE => pc.connection(),
             NGX_OK => None,
             // there is no peer to try
-            _ => return rc,
+            _ => {
+                self.begin_try(None);
+                return rc;
+            }
         };
 
         self.stale = None;

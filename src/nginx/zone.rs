@@ -78,8 +78,10 @@ impl MainConf {
             previous.find(upstream.name.as_bytes(), upstream.capacity).is_none()
         };
 
-        // a part of each page is for the slab allocator
-        if previous.used().saturating_add(self.needed(workers, new)) < size / 8 * 7 {
+        // the slab allocator takes some for itself
+        let room = size.saturating_sub(size / 8);
+
+        if previous.used().saturating_add(self.needed(workers, new)) < room {
             return size;
         }
 
