@@ -7,7 +7,7 @@ use strict;
 
 use base qw/ Exporter /;
 
-our @EXPORT = qw/ status figures changes is_changes wait_for content /;
+our @EXPORT = qw/ status figures samples changes is_changes wait_for content /;
 
 use JSON::PP ();
 use Test::More;
@@ -15,9 +15,9 @@ use Test::More;
 use Client qw/ get now /;
 
 sub status {
-	my ($uri, %extra) = @_;
+	my ($response) = @_;
 
-	return JSON::PP->new->utf8->decode(content(get($uri // '/status', %extra)) // '{}');
+	return JSON::PP->new->utf8->decode(content($response // get('/status')) // '{}');
 }
 
 sub content {
@@ -26,7 +26,7 @@ sub content {
 	return ($response // '') =~ /\r\n\r\n(.*)/s ? $1 : undef;
 }
 
-# The figures, by upstream and then by peer, and those of all peers of an upstream under the empty name. Numbers that
+# The figures now, or those in a response, by upstream and then by peer, and those of all peers of an upstream under the empty name. Numbers that
 # are below others have names such as "closes.peer". Of the ages there is only how many were seen.
 
 sub figures {
@@ -41,6 +41,14 @@ sub figures {
 	}
 
 	return \%figures;
+}
+
+# The samples in Prometheus' text format: hashes of name, labels and value, and what is not understood as "error".
+
+sub samples {
+	my ($text) = @_;
+
+	return map { sample($_) } grep { !/^#/ } split /\n/, $text // '';
 }
 
 # What is different from the figures before, such as "u 127.0.0.1:8081: closes.peer +1, connections -1".
@@ -67,7 +75,7 @@ sub changes {
 		push @changes, "$upstream: $total" if $total ne text(\%sum);
 	}
 
-	return join '; ', @changes;
+	return join '; ', sort @changes;
 }
 
 # That this, and only this, becomes of the figures, within five seconds.
@@ -75,14 +83,18 @@ sub changes {
 sub is_changes {
 	my ($before, $expected, $name) = @_;
 
+	$expected = join '; ', sort split /; /, $expected;
+
 	wait_for(sub { changes($before) eq $expected });
 	is(changes($before), $expected, $name);
 }
 
-sub wait_for {
-	my ($condition) = @_;
+# What the condition returns when it is true, or nothing after five seconds, or as many as are given.
 
-	my $end = now() + 5000;
+sub wait_for {
+	my ($condition, $seconds) = @_;
+
+	my $end = now() + ($seconds // 5) * 1000;
 	my $result;
 
 	until ($result = $condition->()) {
@@ -94,6 +106,18 @@ sub wait_for {
 }
 
 ###############################################################################
+
+sub sample {
+	my ($line) = @_;
+
+	my ($name, $labels, $value) = $line =~ /^(\w+)\{((?:\w+="(?:[^"\\\n]|\\.)*",?)*)\} ([\d.]+)$/ or return { error => $line };
+	my %labels = $labels =~ /(\w+)="((?:[^"\\]|\\.)*)"/g;
+
+	s/\\(.)/$1 eq 'n' ? "\n" : $1/ge for values %labels;
+	utf8::decode($_) for values %labels;
+
+	return { name => $name, labels => \%labels, value => $value };
+}
 
 sub flat {
 	my ($figures) = @_;

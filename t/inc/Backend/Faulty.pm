@@ -111,12 +111,16 @@ sub answer {
 	$answer->($self, $c, $how);
 
 	$c->{last} = time();
+	$c->{expire_at} = $c->{last} + $self->{timeout} if $self->{timeout};
 }
 
 sub obey {
 	my ($self, $c, $order, $number) = @_;
 
+	# no request of nginx's
+
 	$c->{control} = 1;
+	$c->{requests} = 0;
 
 	my @open = grep { !$_->{control} } values %{$self->{connections}};
 	my ($other) = grep { $_->{number} == $number } @open;
