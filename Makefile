@@ -50,7 +50,8 @@ unittest: build-packages $(OUT)/env
 
 suites: all
 	@tools/packages test
-	TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
+	PROMETHEUS_DIR=$$(tools/prometheus $(CURDIR)/build/prometheus && echo $(CURDIR)/build/prometheus) \
+		TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
 		prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
 
 check: build-packages $(OUT)/env ## Check the format, the lints and the documentation

@@ -84,7 +84,7 @@ impl PeerData {
             }
         };
 
-        self.stale = None;
+        let bitten = self.stale.take().is_some();
 
         // a connection that is not remembered did not come by `free`: it is not ours to judge
         let Some(record) = connection.as_ref().and_then(Connection::record) else {
@@ -95,9 +95,11 @@ impl PeerData {
         let idle = record.idle();
 
         let refused = match self.wrapped.policy.verdict(&idle, now, self.is_idempotent()) {
-            Verdict::Reuse => None,
-            Verdict::Probe => record.connection().is_dead().then_some(Close::Dead),
             Verdict::Close(reason) => Some(reason),
+            // a request that has met a stale connection does not try its luck again
+            _ if bitten => Some(Close::Dead),
+            Verdict::Probe => record.connection().is_dead().then_some(Close::Dead),
+            Verdict::Reuse => None,
         };
 
         if let Some(reason) = refused {
