@@ -60,6 +60,7 @@ check: build-packages $(OUT)/env ## Check the format, the lints and the document
 	@$(ENV) && RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 
 fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
+	@tools/packages fuzz
 	fuzz/run $(CURDIR)/build/fuzz $(or $(SECONDS),60)
 
 install: all ## Install the module where its nginx looks for modules (under DESTDIR)
