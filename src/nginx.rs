@@ -10,15 +10,18 @@ use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf, HttpModu
 
 mod array;
 mod callbacks;
+mod cf;
 mod clock;
 mod conf;
 mod connection;
 mod keepalive;
 mod log;
+mod original;
 mod peer;
 mod shared;
 mod status;
 mod tries;
+mod upstream;
 mod variables;
 mod zone;
 
@@ -76,7 +79,7 @@ impl HttpModule for IdleTimeoutModule {
         // SAFETY: nginx passes the configuration that it is reading.
         match variables::add(unsafe { &mut *cf }) {
             Ok(()) => Status::NGX_OK.into(),
-            Err(conf::Failed) => Status::NGX_ERROR.into(),
+            Err(cf::Failed) => Status::NGX_ERROR.into(),
         }
     }
 
@@ -86,7 +89,7 @@ impl HttpModule for IdleTimeoutModule {
 
         match conf::wrap_upstreams(cf) {
             Ok(()) => Status::NGX_OK.into(),
-            Err(conf::Failed) => Status::NGX_ERROR.into(),
+            Err(cf::Failed) => Status::NGX_ERROR.into(),
         }
     }
 }

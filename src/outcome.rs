@@ -1,7 +1,84 @@
 #![forbid(unsafe_code)]
-//! What became of a request on a cached connection, from what is seen of the connection when nginx is done with it.
+//! What becomes of a cached connection: why it was closed while idle, or how a request failed on it.
 
-use crate::counters::Failure;
+/// Why an idle connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// The timer, at the limit of the idle age.
+    Margin,
+    /// Found past the limit, when a request would have used it.
+    Late,
+    /// Found dead in the kernel, when a request would have used it.
+    Dead,
+    /// Idle for too long for a request that must not be repeated.
+    NonIdempotent,
+    /// The backend closed it, or sent what nobody had asked for.
+    Peer,
+    /// The cache was full.
+    Evicted,
+    /// nginx's own keepalive_timeout.
+    Keepalive,
+    /// The worker process ended.
+    Shutdown,
+}
+
+impl Close {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Margin,
+        Self::Late,
+        Self::Dead,
+        Self::NonIdempotent,
+        Self::Peer,
+        Self::Evicted,
+        Self::Keepalive,
+        Self::Shutdown,
+    ];
+
+    /// The name in the status and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Margin => "margin",
+            Self::Late => "late",
+            Self::Dead => "dead",
+            Self::NonIdempotent => "non_idempotent",
+            Self::Peer => "peer",
+            Self::Evicted => "evicted",
+            Self::Keepalive => "keepalive",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// How a cached connection failed before it gave one byte of response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The backend reset it.
+    Reset,
+    /// The backend closed it.
+    Eof,
+    /// The backend did not answer in time.
+    Timeout,
+}
+
+impl Failure {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Reset, Self::Eof, Self::Timeout];
+
+    /// The name in the status, the variables and the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Eof => "eof",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// Whether the backend had let go of the connection, or was about to; a timeout says nothing about that.
+    pub fn is_stale(self) -> bool {
+        matches!(self, Self::Reset | Self::Eof)
+    }
+}
 
 /// What is seen of a connection that gave nginx no byte of a response, and up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

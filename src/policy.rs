@@ -3,7 +3,7 @@
 //!
 //! All times are milliseconds. Points in time are of the monotonic clock and always an argument.
 
-use crate::counters::Close;
+use crate::outcome::Close;
 
 /// Milliseconds, as in nginx's `ngx_msec_t`.
 pub type Msec = u64;

@@ -4,7 +4,8 @@
 use core::fmt::{self, Write};
 use std::vec::Vec;
 
-use crate::counters::{AgeEvent, Ages, Close, Failure, Snapshot, BOUNDS};
+use crate::counters::{AgeEvent, Ages, Snapshot, BOUNDS};
+use crate::outcome::{Close, Failure};
 use crate::policy::Msec;
 
 /// The figures of a peer.

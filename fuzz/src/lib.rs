@@ -6,6 +6,8 @@ pub mod counters;
 pub mod directive;
 #[path = "../../src/keep_alive.rs"]
 pub mod keep_alive;
+#[path = "../../src/outcome.rs"]
+pub mod outcome;
 #[path = "../../src/policy.rs"]
 pub mod policy;
 #[path = "../../src/render.rs"]

@@ -1,15 +1,13 @@
 //! The directive, and what is made of it once the whole configuration is read.
 
-use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 use core::fmt;
 use core::ptr::{self, NonNull};
 use std::vec::Vec;
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE,
-    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    ngx_command_t, ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
     NGX_LOG_EMERG, NGX_LOG_WARN,
 };
@@ -17,8 +15,10 @@ use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
 use ngx::ngx_string;
 
-use super::keepalive::{Keepalive, KeepaliveModule};
-use super::{array, callbacks, log, shared, status, IdleTimeoutModule};
+use super::cf::{self, Failed};
+use super::keepalive::KeepaliveModule;
+use super::upstream::Wrapped;
+use super::{array, callbacks, log, status, IdleTimeoutModule};
 use crate::directive;
 use crate::policy::{Msec, Policy};
 
@@ -61,22 +61,6 @@ struct Directive {
     file: ngx_str_t,
     line: ngx_uint_t,
 }
-
-/// An upstream whose `peer.init` was replaced, and by what it is to be handled.
-pub struct Wrapped {
-    pub name: ngx_str_t,
-    pub policy: Policy,
-    pub keepalive: Keepalive,
-    pub init: ngx_http_upstream_init_peer_pt,
-    /// How many peers are counted, each for itself.
-    pub capacity: usize,
-    servers: &'static [ngx_http_upstream_server_t],
-    /// The counters, once nginx has made the zone.
-    pub shared: Cell<Option<&'static shared::Upstream>>,
-}
-
-/// The configuration is wrong, and the log says why.
-pub struct Failed;
 
 fn parse_time(value: &[u8]) -> Option<Msec> {
     let mut value = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
@@ -121,7 +105,12 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout(), limit);
         }
 
-        let wrapped = conf.wrapped.insert(Wrapped::wrap(upstream, policy, keepalive));
+        let wrapped = conf.wrapped.insert(Wrapped::wrap(
+            upstream,
+            policy,
+            keepalive,
+            Some(callbacks::init_peer),
+        ));
 
         ::log::info!("upstream \"{}\": idle connections are let go after {limit} ms", wrapped.name);
 
@@ -145,51 +134,6 @@ fn explicit_upstreams(
         // SAFETY: each points to an upstream of its own, which lives as long as the configuration.
         .filter_map(|upstream| unsafe { upstream.as_mut() })
         .filter(|upstream| !upstream.srv_conf.is_null())
-}
-
-/// Whether the upstream has a zone: then its peers may come and go.
-#[cfg(ngx_feature = "http_upstream_zone")]
-fn has_zone(upstream: &ngx_http_upstream_srv_conf_t) -> bool {
-    !upstream.shm_zone.is_null()
-}
-
-#[cfg(not(ngx_feature = "http_upstream_zone"))]
-fn has_zone(_upstream: &ngx_http_upstream_srv_conf_t) -> bool {
-    false
-}
-
-impl Wrapped {
-    /// Puts the module's `peer.init` in the place of the upstream's.
-    fn wrap(
-        upstream: &mut ngx_http_upstream_srv_conf_t,
-        policy: Policy,
-        keepalive: Keepalive,
-    ) -> Self {
-        // SAFETY: it is nginx's array of servers, which lives as long as the configuration.
-        let servers: &[ngx_http_upstream_server_t] = unsafe { array::elements(upstream.servers) };
-
-        let least = if has_zone(upstream) { 64 } else { 16 };
-        let addresses = servers.iter().fold(0_usize, |n, server| n.saturating_add(server.naddrs));
-
-        Self {
-            name: upstream.host,
-            policy,
-            keepalive,
-            init: upstream.peer.init.replace(callbacks::init_peer),
-            capacity: addresses.saturating_mul(2).next_power_of_two().max(least),
-            servers,
-            shared: Cell::new(None),
-        }
-    }
-
-    /// The addresses of the servers in the configuration.
-    pub fn addresses(&self) -> impl Iterator<Item = &'static ngx_str_t> {
-        self.servers
-            .iter()
-            // SAFETY: a server has as many addresses as it says, for as long as the configuration lives.
-            .flat_map(|server| unsafe { array::from_raw(server.addrs, server.naddrs) })
-            .map(|address| &address.name)
-    }
 }
 
 impl Directive {
@@ -242,14 +186,6 @@ impl Directive {
     }
 }
 
-/// The arguments of the directive that nginx is reading.
-pub fn arguments(cf: &ngx_conf_t) -> &'static [ngx_str_t] {
-    // SAFETY: nginx has put the words of the directive into an array, which is part of the configuration.
-    let words: &[ngx_str_t] = unsafe { array::elements(cf.args) };
-
-    words.get(1..).unwrap_or_default()
-}
-
 /// Handles the directive.
 unsafe extern "C" fn cmd_upstream_idle_timeout(
     cf: *mut ngx_conf_t,
@@ -274,7 +210,7 @@ impl ServerConf {
             return Err(c"is duplicate".as_ptr().cast_mut());
         }
 
-        let arguments: Vec<&[u8]> = arguments(cf).iter().map(ngx_str_t::as_bytes).collect();
+        let arguments: Vec<&[u8]> = cf::arguments(cf).iter().map(ngx_str_t::as_bytes).collect();
 
         match directive::parse(&arguments, parse_time) {
             Ok(policy) => {
@@ -283,7 +219,7 @@ impl ServerConf {
             }
             Err(error) => {
                 let message = format_args!("{error} in \"{DIRECTIVE}\" directive");
-                log::write_conf(NGX_LOG_EMERG, cf, message);
+                cf::log(NGX_LOG_EMERG, cf, message);
                 Err(NGX_CONF_ERROR)
             }
         }

@@ -14,8 +14,7 @@ use nginx_sys::{
 
 use super::shared::Peer;
 use super::{clock, log};
-use crate::counters::Close;
-use crate::outcome::Seen;
+use crate::outcome::{Close, Seen};
 use crate::policy::{Idle, Msec};
 
 /// The connection that nginx may be moving to the cache; another one that is closed meanwhile had to make room.

@@ -1,13 +1,11 @@
 //! Messages to nginx's error log.
 
-use core::ffi::c_char;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_conf_log_error, ngx_conf_t, ngx_cycle, ngx_log_t, ngx_uint_t, NGX_LOG_DEBUG, NGX_LOG_ERR,
-    NGX_LOG_INFO, NGX_LOG_WARN,
+    ngx_cycle, ngx_log_t, ngx_uint_t, NGX_LOG_DEBUG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_WARN,
 };
 use ngx::log::{log_error, write_fmt, LOG_BUFFER_SIZE};
 
@@ -29,19 +27,6 @@ pub unsafe fn write(level: u32, log: NonNull<ngx_log_t>, message: fmt::Arguments
 
     // SAFETY: the caller's promise.
     unsafe { log_error(level, log.as_ptr(), 0, message) };
-}
-
-/// Writes a message about the place in the configuration that nginx is reading.
-pub fn write_conf(level: u32, cf: &mut ngx_conf_t, message: fmt::Arguments<'_>) {
-    const FORMAT: *const c_char = c"%*s".as_ptr();
-
-    let mut buf = [const { MaybeUninit::uninit() }; LOG_BUFFER_SIZE];
-    let message = write_fmt(&mut buf, message);
-
-    // SAFETY: the arguments are those of the format: a length, and as many bytes.
-    unsafe {
-        ngx_conf_log_error(level as ngx_uint_t, cf, 0, FORMAT, message.len(), message.as_ptr());
-    }
 }
 
 /// The log of nginx's cycle, for what belongs to no request and no connection.

@@ -4,7 +4,7 @@
 //! balancer has chosen. `free` sets the age at which a connection that goes to the cache is let go.
 
 use core::iter;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use nginx_sys::{
     ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t, ngx_list_t,
@@ -12,14 +12,14 @@ use nginx_sys::{
     NGX_PEER_NEXT,
 };
 
-use super::callbacks::{Original, PeerConnection, CLEANUP};
-use super::conf::Wrapped;
 use super::connection::{Connection, Record};
+use super::original::{Original, PeerConnection};
 use super::shared::Peer;
-use super::tries::{Tries, Try};
+use super::tries::Tries;
+use super::upstream::Wrapped;
 use super::{array, clock};
-use crate::counters::{Close, Failure};
 use crate::keep_alive::KeepAlive;
+use crate::outcome::{Close, Failure};
 use crate::policy::{idle_since, lower, Msec, Verdict};
 
 const NGX_OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
@@ -61,6 +61,15 @@ impl PeerData {
         original: Original,
     ) -> Self {
         Self { wrapped, request, original, started: 0, stale: None, tries: Tries::none() }
+    }
+
+    pub fn request(&self) -> &ngx_http_request_t {
+        // SAFETY: the request is freed after its pool, in which this lives.
+        unsafe { self.request.as_ref() }
+    }
+
+    pub fn tries(&self) -> &Tries {
+        &self.tries
     }
 
     pub fn original(&self) -> &Original {
@@ -301,11 +310,6 @@ impl PeerData {
         states.iter().skip(last.saturating_add(1)).all(|state| !state.peer.is_null())
     }
 
-    fn request(&self) -> &ngx_http_request_t {
-        // SAFETY: the request is freed after its pool, in which this lives.
-        unsafe { self.request.as_ref() }
-    }
-
     fn upstream(&self) -> &ngx_http_upstream_t {
         // SAFETY: nginx runs the callbacks while this upstream is the request's.
         unsafe { &*self.request().upstream }
@@ -348,20 +352,4 @@ fn headers(list: &ngx_list_t) -> impl Iterator<Item = &ngx_table_elt_t> {
     iter::successors(Some(&list.part), |part| unsafe { part.next.as_ref() })
         // SAFETY: a part holds as many elements as it says.
         .flat_map(|part| unsafe { array::from_raw(part.elts.cast(), part.nelts) })
-}
-
-/// The tries of the request on the upstreams that the module looks after, in no order.
-pub fn tries(r: &ngx_http_request_t) -> impl Iterator<Item = &Try> {
-    // SAFETY: the request's pool is valid.
-    let first = unsafe { (*r.pool).cleanup.as_ref() };
-    // SAFETY: the list of cleanups is valid, and ends with null.
-    let cleanups = iter::successors(first, |cleanup| unsafe { cleanup.next.as_ref() });
-
-    cleanups
-        .filter(|cleanup| cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)))
-        // SAFETY: `wrap` wrote the data that goes with the handler, which lives as long as the pool.
-        .filter_map(|cleanup| unsafe { cleanup.data.cast::<PeerData>().as_ref() })
-        // subrequests have the pool of their main request
-        .filter(move |data| ptr::eq(data.request.as_ptr(), r))
-        .flat_map(|data| data.tries.iter())
 }

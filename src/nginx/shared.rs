@@ -17,7 +17,8 @@ use ngx::allocator::Allocator;
 use ngx::core::slab::LockedSlabPool;
 use ngx::core::SlabPool;
 
-use crate::counters::{Close, Counters, Snapshot};
+use crate::counters::{Counters, Snapshot};
+use crate::outcome::Close;
 
 /// The name of what is counted once the table of peers is full.
 const OTHER: &[u8] = b"other";

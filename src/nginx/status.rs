@@ -16,9 +16,8 @@ use nginx_sys::{
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
 
-use super::conf::arguments;
 use super::zone::MainConf;
-use super::{log, shared, IdleTimeoutModule};
+use super::{cf, shared, IdleTimeoutModule};
 use crate::render::{Format, Peer, Upstream};
 
 const DIRECTIVE: &str = "upstream_idle_status";
@@ -209,13 +208,13 @@ pub unsafe extern "C" fn cmd_upstream_idle_status(
         return c"is duplicate".as_ptr().cast_mut();
     }
 
-    conf.format = match arguments(cf) {
+    conf.format = match cf::arguments(cf) {
         [] => Some(Format::Json),
         [value] if value.as_bytes() == b"json" => Some(Format::Json),
         [value] if value.as_bytes() == b"prometheus" => Some(Format::Prometheus),
         [value, ..] => {
             let message = format_args!("invalid value \"{value}\" in \"{DIRECTIVE}\" directive");
-            log::write_conf(NGX_LOG_EMERG, cf, message);
+            cf::log(NGX_LOG_EMERG, cf, message);
 
             return NGX_CONF_ERROR;
         }

@@ -6,7 +6,7 @@ use core::ptr;
 
 use nginx_sys::{ngx_http_request_t, ngx_palloc};
 
-use crate::counters::Failure;
+use crate::outcome::Failure;
 use crate::policy::Msec;
 
 /// One of a request's tries to get a response.

@@ -13,8 +13,8 @@ use ngx::core::Status;
 use ngx::ngx_string;
 
 use super::array;
-use super::conf::Failed;
-use super::peer::tries;
+use super::callbacks::tries;
+use super::cf::Failed;
 use super::tries::Try;
 
 /// Room for the value of a try, and for what separates it from the next.

@@ -17,8 +17,9 @@ use ngx::core::{CoreModuleMainConf, NgxCoreModule, SlabPool, Status};
 use ngx::http::{HttpModule, HttpModuleMainConf};
 use ngx::ngx_string;
 
-use super::conf::{Failed, Wrapped};
+use super::cf::Failed;
 use super::shared::{Header, NoMemory, Upstream};
+use super::upstream::Wrapped;
 use super::IdleTimeoutModule;
 
 const MIN_SIZE: usize = 4 * 1024 * 1024;
