@@ -2,8 +2,8 @@
 //! Any policy that is no mistake, and a connection that is idle at any times.
 
 use libfuzzer_sys::fuzz_target;
-use pure::counters::Close;
-use pure::policy::{Idle, Msec, Policy, Verdict};
+use pure::outcome::Close;
+use pure::policy::{idle_since, Msec, Policy, Verdict};
 
 type Times = (Option<Msec>, Option<Msec>, Option<Msec>, Option<Msec>, Msec);
 type Connection = (Msec, Msec, Option<Msec>, Option<Msec>);
@@ -24,31 +24,36 @@ fuzz_target!(|input: (Times, Connection, Msec, Msec, bool, bool)| {
 
     assert!(timeout.is_none_or(|timeout| policy.margin() < timeout));
 
-    let idle = Idle::begin(started, released, told, || last_data);
+    let since = idle_since(started, released, || last_data);
+    let idle = policy.idle(since, told);
 
     // idle times begin within the try, or with it when it was short
-    assert!(idle.age(released) <= released.saturating_sub(started));
+    assert!(since <= released && since >= started.min(released));
 
-    let limit = policy.limit(policy.timeout_of(idle));
+    let limit = policy.limit(policy.timeout(told));
 
     // what the backend says makes nothing longer that is configured
     assert!(timeout.is_none() || limit <= policy.limit(timeout));
     assert!(hint && told.is_some() || limit == policy.limit(timeout));
 
-    let remaining = policy.remaining(idle, now);
-    let verdict = policy.verdict(idle, now, idempotent);
+    // the monotonic clock does not go back
+    let now = now.max(released);
 
-    assert_eq!(remaining, limit.saturating_sub(idle.age(now)));
+    let remaining = idle.remaining(now);
+    let verdict = policy.verdict(&idle, now, idempotent);
+
+    assert_eq!(idle.age(now), now - since);
+    assert_eq!(remaining, limit.min(Msec::MAX - since).saturating_sub(idle.age(now)));
     assert_eq!(verdict == LATE, remaining == 0);
 
     // a connection does not get better with time
     let later = later.max(now);
 
-    assert!(policy.remaining(idle, later) <= remaining);
-    assert!(verdict != LATE || policy.verdict(idle, later, idempotent) == LATE);
+    assert!(idle.remaining(later) <= remaining);
+    assert!(verdict != LATE || policy.verdict(&idle, later, idempotent) == LATE);
 
     // nor is it better for a request that must not be repeated
-    let (get, post) = (policy.verdict(idle, now, true), policy.verdict(idle, now, false));
+    let (get, post) = (policy.verdict(&idle, now, true), policy.verdict(&idle, now, false));
 
     assert_ne!(get, Verdict::Close(Close::NonIdempotent));
     assert!(
