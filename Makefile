@@ -54,7 +54,8 @@ unittest: build-packages $(OUT)/env
 suites: all
 	@tools/packages test
 	PROMETHEUS_DIR=$$(tools/prometheus $(CURDIR)/build/prometheus && echo $(CURDIR)/build/prometheus) \
-		TEST_NGINX_BINARY=$(or $(TEST_BINARY),$(BINARY)) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
+		TEST_NGINX_BINARY=$(or $(TEST_BINARY),$(BINARY)) \
+		TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
 		prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
 
 matrix: build-packages ## Run the suites with several releases of nginx (RELEASES=1.22.1)
