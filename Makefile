@@ -28,7 +28,10 @@ TEST_JOBS ?= 2
 # A worker that root starts is nobody, and may not go where the suites keep their files.
 TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
 
-.PHONY: all help demo test unittest suites check fuzz install clean build-packages
+# Where each of them comes from is known to tools/matrix.
+RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
+
+.PHONY: all help demo test unittest suites matrix valgrind check fuzz install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -51,8 +54,16 @@ unittest: build-packages $(OUT)/env
 suites: all
 	@tools/packages test
 	PROMETHEUS_DIR=$$(tools/prometheus $(CURDIR)/build/prometheus && echo $(CURDIR)/build/prometheus) \
-		TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
+		TEST_NGINX_BINARY=$(or $(TEST_BINARY),$(BINARY)) \
+		TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
 		prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
+
+matrix: build-packages ## Run the suites with several releases of nginx (RELEASES=1.22.1)
+	@MAKE='$(MAKE)' tools/matrix $(RELEASES)
+
+valgrind: build-packages ## Run the suites under valgrind's memcheck
+	@tools/packages valgrind
+	@MAKE='$(MAKE)' tools/valgrind $(TESTS)
 
 check: build-packages $(OUT)/env ## Check the format, the lints and the documentation
 	@tools/packages fuzz
