@@ -1,0 +1,103 @@
+'use strict';
+
+// POSTs through nginx to a backend, with pauses around the age at which it closes idle connections.
+
+const { mkdtempSync } = require('node:fs');
+const path = require('node:path');
+
+const { Load } = require('../../harness/load');
+const { Progress } = require('../../harness/progress');
+const { Proxy, fill } = require('../../harness/proxy');
+const { Lag } = require('./lag');
+
+const RUN = 9000;
+const CLIENTS = 300;
+const POSTS_AT_MOST = 100;
+// half of the pauses end so close to the age, in ms
+const NEAR = 4;
+// A machine that stood still for longer has not shown what the backend does.
+const LAG_AT_MOST = 150;
+const TRIES = 3;
+
+const MARGIN = '250ms';
+// nginx's default
+const STOCK = 'keepalive_timeout 60s';
+
+async function sweep(backend, measured, nginx) {
+  for (let left = TRIES; ; left--) {
+    const { lag, error, results } = await once(backend, measured, nginx);
+
+    if (lag <= LAG_AT_MOST || left === 1) {
+      if (error) {
+        throw error;
+      }
+
+      return results;
+    }
+
+    console.log(`  again: the machine stood still for ${Math.round(lag)} ms`);
+  }
+}
+
+async function once(backend, measured, { nginx, moduleFile }) {
+  const { definition } = backend;
+  const idle = moduleFile ? `upstream_idle_timeout ${definition.timeout}ms margin=${MARGIN}` : STOCK;
+  const clients = definition.clients ?? CLIENTS;
+
+  console.log(`  ${idle}`);
+
+  const proxy = new Proxy(nginx, mkdtempSync(path.join(backend.directory, 'nginx-')), __dirname);
+
+  await proxy.configure({
+    moduleFile,
+    backend: `127.0.0.1:${backend.port}`,
+    idle,
+    clients,
+    pass: pass(backend, measured),
+  });
+  await proxy.start();
+
+  const load = new Load({
+    port: proxy.port,
+    clients,
+    milliseconds: RUN,
+    posts: POSTS_AT_MOST,
+    pause: () => pause(measured.ages),
+  });
+
+  const progress = new Progress(() => `  ${load.requests} POSTs, ${load.bad.length} answered 502`);
+  const lag = new Lag();
+
+  try {
+    await Promise.race([load.run(), proxy.ended, backend.ended]);
+  } finally {
+    lag.stop();
+    progress.stop();
+  }
+
+  await proxy.stop();
+
+  try {
+    return { lag: lag.most, results: load.results(proxy.staleReuses()) };
+  } catch (error) {
+    return { lag: lag.most, error };
+  }
+}
+
+function pass({ definition, fetched }, { hint }) {
+  return definition.fastcgi
+    ? fill(path.join(__dirname, 'fastcgi.conf'), { script: definition.script(fetched) })
+    : fill(path.join(__dirname, 'http.conf'), { connection: hint === 'when asked' ? 'keep-alive' : '' });
+}
+
+// A backend that looks at its connections only now and then closes them at any age from the first to the last.
+function pause(ages) {
+  const first = ages.at(0) - NEAR;
+  const last = ages.at(-1) + NEAR;
+
+  return Math.random() < 0.5
+    ? first + (last - first) * Math.random()
+    : 1.2 * last * Math.random();
+}
+
+module.exports = { sweep };
