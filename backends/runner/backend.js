@@ -3,7 +3,7 @@
 // A backend: what its definition says, prepared and run.
 //
 // A definition has
-//   title, timeout   its name in the table, and the idle timeout in ms that it is told
+//   title, timeout   its name in the table, and the idle timeout in ms that it is told, if it has one
 //   fetch(store)     puts what it needs into the directory and returns what is to be known of it
 //   command({ fetched, port, directory })
 //                    writes its configuration into the directory, and returns the `file` to run with its `args`, and

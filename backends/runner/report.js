@@ -9,7 +9,7 @@ const { aligned, markdown } = require('../../harness/table');
 const COLUMNS = [
   { head: 'backend', text: ({ title }) => title },
   { head: 'version', text: ({ version }) => version },
-  { head: 'timeout', text: ({ timeout }) => seconds(timeout), right: true },
+  { head: 'timeout', text: ({ timeout }) => (timeout ? seconds(timeout) : 'none'), right: true },
   { head: 'closes at', text: closesAt, right: true },
   { head: 'hint', text: ({ hint }) => hint },
   { head: 'stock: reuses', text: ({ stock }) => stock.reused, right: true },
@@ -49,6 +49,10 @@ function report(results, file) {
 
 function closesAt({ ages, median }) {
   const [first, last] = [ages.at(0), ages.at(-1)];
+
+  if (last === Infinity) {
+    return 'never';
+  }
 
   return last - first > ALIKE ? `${seconds(first)} to ${seconds(last)}` : seconds(median);
 }

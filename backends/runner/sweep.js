@@ -19,6 +19,9 @@ const NEAR = 4;
 const LAG_AT_MOST = 150;
 const TRIES = 3;
 
+// for one that never closes
+const TIMEOUT = 1000;
+
 const MARGIN = '250ms';
 // nginx's default
 const STOCK = 'keepalive_timeout 60s';
@@ -41,7 +44,9 @@ async function sweep(backend, measured, nginx) {
 
 async function once(backend, measured, { nginx, moduleFile }) {
   const { definition } = backend;
-  const idle = moduleFile ? `upstream_idle_timeout ${definition.timeout}ms margin=${MARGIN}` : STOCK;
+  const timeout = definition.timeout ?? TIMEOUT;
+  const ages = measured.ages.at(-1) === Infinity ? [timeout] : measured.ages;
+  const idle = moduleFile ? `upstream_idle_timeout ${timeout}ms margin=${MARGIN}` : STOCK;
   const clients = definition.clients ?? CLIENTS;
 
   console.log(`  ${idle}`);
@@ -62,7 +67,7 @@ async function once(backend, measured, { nginx, moduleFile }) {
     clients,
     milliseconds: RUN,
     posts: POSTS_AT_MOST,
-    pause: () => pause(measured.ages),
+    pause: () => pause(ages),
   });
 
   const progress = new Progress(() => `  ${load.requests} POSTs, ${load.bad.length} answered 502`);
