@@ -12,19 +12,20 @@ const STARTS_OVER = 2000;
 // some never close
 const CLOSES_WITHIN = 10_000;
 // Some look at their connections only now and then, and when they do depends on whether they have other work.
-const WORK_EVERY = 50;
+const NEIGHBOURS = 30;
+const NEIGHBOUR_PAUSES = 600;
 
 const PLAIN = '';
 const ASKING = 'Connection: keep-alive\r\n';
 
 // The idle ages at closing, in order, Infinity where it does not close; the median; and whether it tells its timeout.
 async function measure(backend) {
-  const work = keepBusy(backend);
+  const neighbours = Array.from({ length: NEIGHBOURS }, () => keepBusy(backend));
 
   const samples = await Promise.all(Array.from({ length: SAMPLES }, async (_, i) => {
     await sleep(STARTS_OVER * i / SAMPLES);
     return sample(backend, i % 2 ? ASKING : PLAIN);
-  })).finally(() => work.stop());
+  })).finally(() => neighbours.forEach((stop) => stop()));
 
   const ages = samples.map(({ age }) => age).sort((a, b) => a - b);
   const tells = (header) => samples.some((one) => one.header === header && one.tells);
@@ -67,16 +68,21 @@ async function sample(backend, header) {
   return { age, header, tells: /^keep-alive:.*timeout=/im.test(response) };
 }
 
-// Requests on one connection, the answers to which are of no interest.
+// Requests on one connection, with pauses; the answers are of no interest. Returns what ends it.
 function keepBusy(backend) {
   const socket = net.connect(backend.port, '127.0.0.1').on('error', () => {}).resume();
-  const timer = setInterval(() => socket.write(request(backend, PLAIN)), WORK_EVERY);
+  let timer;
 
-  return {
-    stop() {
-      clearInterval(timer);
-      socket.destroy();
-    },
+  function next() {
+    socket.write(request(backend, PLAIN));
+    timer = setTimeout(next, NEIGHBOUR_PAUSES * Math.random());
+  }
+
+  next();
+
+  return () => {
+    clearTimeout(timer);
+    socket.destroy();
   };
 }
 
