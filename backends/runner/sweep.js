@@ -13,7 +13,7 @@ const { Lag } = require('./lag');
 const RUN = 9000;
 const CLIENTS = 300;
 const POSTS_AT_MOST = 100;
-// half of the pauses end so close to the age, in ms
+// half of the pauses end so close to such an age, in ms
 const NEAR = 4;
 // A machine that stood still for longer has not shown what the backend does.
 const LAG_AT_MOST = 150;
@@ -95,14 +95,13 @@ function pass({ definition, fetched }, { hint }) {
     : fill(path.join(__dirname, 'http.conf'), { connection: hint === 'when asked' ? 'keep-alive' : '' });
 }
 
-// A backend that looks at its connections only now and then closes them at any age from the first to the last.
+// A backend that looks at its connections only now and then closes them at quite different ages: each has its turn.
 function pause(ages) {
-  const first = ages.at(0) - NEAR;
-  const last = ages.at(-1) + NEAR;
+  const age = ages[Math.floor(ages.length * Math.random())];
 
   return Math.random() < 0.5
-    ? first + (last - first) * Math.random()
-    : 1.2 * last * Math.random();
+    ? age - NEAR + 2 * NEAR * Math.random()
+    : 1.2 * age * Math.random();
 }
 
 module.exports = { sweep };
