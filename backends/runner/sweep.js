@@ -8,16 +8,14 @@ const path = require('node:path');
 const { Load } = require('../../harness/load');
 const { Progress } = require('../../harness/progress');
 const { Proxy, fill } = require('../../harness/proxy');
-const { Lag } = require('./lag');
+const { steadily } = require('./lag');
 
 const RUN = 9000;
 const CLIENTS = 300;
 const POSTS_AT_MOST = 100;
 // half of the pauses end so close to such an age, in ms
 const NEAR = 4;
-// A machine that stood still for longer has not shown what the backend does.
 const LAG_AT_MOST = 150;
-const TRIES = 3;
 
 // for one that never closes
 const TIMEOUT = 1000;
@@ -26,20 +24,8 @@ const MARGIN = '250ms';
 // nginx's default
 const STOCK = 'keepalive_timeout 60s';
 
-async function sweep(backend, measured, nginx) {
-  for (let left = TRIES; ; left--) {
-    const { lag, error, results } = await once(backend, measured, nginx);
-
-    if (lag <= LAG_AT_MOST || left === 1) {
-      if (error) {
-        throw error;
-      }
-
-      return results;
-    }
-
-    console.log(`  again: the machine stood still for ${Math.round(lag)} ms`);
-  }
+function sweep(backend, measured, nginx) {
+  return steadily(LAG_AT_MOST, () => once(backend, measured, nginx));
 }
 
 async function once(backend, measured, { nginx, moduleFile }) {
@@ -71,22 +57,16 @@ async function once(backend, measured, { nginx, moduleFile }) {
   });
 
   const progress = new Progress(() => `  ${load.requests} POSTs, ${load.bad.length} answered 502`);
-  const lag = new Lag();
 
   try {
     await Promise.race([load.run(), proxy.ended, backend.ended]);
   } finally {
-    lag.stop();
     progress.stop();
   }
 
   await proxy.stop();
 
-  try {
-    return { lag: lag.most, results: load.results(proxy.staleReuses()) };
-  } catch (error) {
-    return { lag: lag.most, error };
-  }
+  return load.results(proxy.staleReuses());
 }
 
 function pass({ definition, fetched }, { hint }) {
