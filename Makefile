@@ -31,7 +31,7 @@ TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo test unittest suites matrix valgrind check fuzz install clean build-packages
+.PHONY: all help demo backends test unittest suites matrix valgrind check fuzz install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -45,6 +45,10 @@ help: ## Print this list
 demo: all ## Show the failures of stock nginx, and none with the module
 	@tools/packages demo
 	node demo/demo.js $(BINARY) $(SO)
+
+backends: all ## Measure real backends, or those in BACKENDS="node puma", with stock nginx and with the module
+	@tools/packages backends
+	node backends/runner/run.js $(BINARY) $(SO) $(CURDIR)/build/backends $(BACKENDS)
 
 test: unittest suites ## Run the unit tests and the suites in t/
 

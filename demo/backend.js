@@ -6,16 +6,12 @@ const http = require('node:http');
 
 const [keepAliveTimeout] = process.argv.slice(2).map(Number);
 
-const requests = new WeakMap();
-
-// The demo learns from the header whether the request came on a connection that had been used before.
+// The header names the connection: nginx's port. So the demo learns whether it was used again.
 function answer(request, response) {
-  const nth = (requests.get(request.socket) ?? 0) + 1;
-
-  requests.set(request.socket, nth);
+  const connection = request.socket.remotePort;
 
   request.resume().on('end', () => {
-    response.setHeader('X-Connection-Request', nth);
+    response.setHeader('X-Connection', connection);
     response.end('ok\n');
   });
 

@@ -2,26 +2,17 @@
 
 // What the demo ends with: the table, and what it means.
 
+const { aligned } = require('../harness/table');
+
 const COLUMNS = [
-  { head: 'scenario', text: (result) => result.scenario, align: 'padEnd' },
-  { head: 'nginx', text: (result) => (result.withModule ? 'with module' : 'stock'), align: 'padEnd' },
-  { head: 'requests', text: (result) => `${result.requests}`, align: 'padStart' },
-  { head: 'reused', text: (result) => `${result.reused}`, align: 'padStart' },
-  { head: '502s', text: (result) => `${result.bad}`, align: 'padStart' },
+  { head: 'scenario', text: (result) => result.scenario },
+  { head: 'nginx', text: (result) => (result.withModule ? 'with module' : 'stock') },
+  { head: 'requests', text: (result) => result.requests, right: true },
+  { head: 'reused', text: (result) => result.reused, right: true },
+  { head: '502s', text: (result) => result.bad, right: true },
 ];
 
-function table(results) {
-  const columns = COLUMNS.map(({ head, text, align }) => {
-    const cells = [head, ...results.map(text)];
-    const width = Math.max(...cells.map((cell) => cell.length));
-
-    return cells.map((cell) => cell[align](width));
-  });
-
-  const [head] = columns;
-
-  return head.map((_, row) => columns.map((cells) => cells[row]).join('   ')).join('\n');
-}
+const table = (results) => aligned(COLUMNS, results);
 
 // What the results mean, as a sentence; an error if they do not mean that.
 function verdict(results) {

@@ -1,6 +1,6 @@
 'use strict';
 
-// The processes that the demo starts. None outlives it.
+// The processes that are started here. None outlives this one.
 
 const { fork, spawn } = require('node:child_process');
 
@@ -10,7 +10,7 @@ const STOP_WITHIN = 5000;
 
 const running = new Set();
 
-process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+process.on('exit', () => running.forEach(kill));
 
 // By default a signal ends a process without its exit handlers.
 for (const [signal, number] of [['SIGHUP', 1], ['SIGINT', 2], ['SIGTERM', 15]]) {
@@ -18,12 +18,12 @@ for (const [signal, number] of [['SIGHUP', 1], ['SIGINT', 2], ['SIGTERM', 15]]) 
 }
 
 function startNode(file, args) {
-  return watch(fork(file, args));
+  return watch(fork(file, args, { detached: true }));
 }
 
 // What the program prints is collected in `output`.
-function startProgram(file, args) {
-  const child = watch(spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] }));
+function startProgram(file, args, options) {
+  const child = watch(spawn(file, args, { ...options, detached: true, stdio: ['ignore', 'pipe', 'pipe'] }));
 
   child.output = '';
 
@@ -42,9 +42,21 @@ function watch(child) {
     // not before all of its output is read, as 'exit' is
     child.on('close', (code, signal) => resolve(signal ?? `status ${code}`));
     child.on('error', (error) => resolve(error.message));
-  }).finally(() => running.delete(child));
+  }).finally(() => {
+    kill(child);
+    running.delete(child);
+  });
 
   return child;
+}
+
+// A process that is started here leads a group of its own: with it go all that it has started.
+function kill(child) {
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // there is none left
+  }
 }
 
 async function stop(child) {
@@ -53,7 +65,7 @@ async function stop(child) {
   try {
     await within(child.ended, STOP_WITHIN, `process ${child.pid} to end`);
   } catch {
-    child.kill('SIGKILL');
+    kill(child);
     await within(child.ended, STOP_WITHIN, `process ${child.pid} to end`);
   }
 }

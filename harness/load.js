@@ -30,6 +30,8 @@ class Load {
   }
 
   async client(upstream) {
+    let connection;
+
     for (let i = 0; i < this.posts; i++) {
       const pause = this.pause();
 
@@ -38,29 +40,52 @@ class Load {
       }
 
       await sleep(pause);
-      await this.post(upstream);
+      connection = await this.post(upstream, connection);
     }
   }
 
-  async post(upstream) {
+  // Takes and returns the connection to the backend: that of the POST before, and that of this one.
+  async post(upstream, previous) {
     // every POST has a path of its own, by which it is found in nginx's error log
     const path = `/${++this.requests}`;
 
     try {
-      this.count(path, await this.send(path, upstream));
+      const response = await this.send(path, upstream);
+      const connection = response.headers['x-connection'];
+
+      this.count(path, response.statusCode, connection !== undefined && connection === previous);
+
+      return connection;
     } catch (error) {
       this.errors.push(`POST ${path}: ${error.message}`);
     }
   }
 
-  count(path, { statusCode, headers }) {
-    if (statusCode === 502) {
+  count(path, status, reused) {
+    if (status === 502) {
       this.bad.push(path);
-    } else if (statusCode !== 200) {
-      this.errors.push(`POST ${path}: status ${statusCode}`);
-    } else if (headers['x-connection-request'] > 1) {
+    } else if (status !== 200) {
+      this.errors.push(`POST ${path}: status ${status}`);
+    } else if (reused) {
       this.reused++;
     }
+  }
+
+  // A 502 counts only if nginx says that the backend closed the connection on which the request went out.
+  results(staleReuses) {
+    const strange = this.bad
+      .filter((path) => !staleReuses.has(path))
+      .map((path) => `POST ${path}: status 502, but not of a connection that the backend closed`);
+
+    const errors = [...this.errors, ...strange];
+
+    if (errors.length > 0) {
+      throw new Error(`${errors.length} POSTs failed in a way that they should not; ${errors[0]}`);
+    }
+
+    const bad = this.bad.length;
+
+    return { requests: this.requests, reused: this.reused + bad, bad };
   }
 
   send(path, upstream) {

@@ -15,26 +15,29 @@ const START_WITHIN = 10_000;
 const STALE_REUSE = /(?:reset by peer|Broken pipe|prematurely closed).*request: "POST (\S+) /;
 
 class Proxy {
-  constructor(binary, directory) {
+  // Its nginx.conf is a template in the folder `templates`.
+  constructor(binary, directory, templates) {
     this.binary = path.resolve(binary);
     this.directory = directory;
-    this.fifo = this.file('stall.fifo');
+    this.templates = templates;
 
-    fs.mkdirSync(directory);
+    fs.mkdirSync(directory, { recursive: true });
   }
 
-  // `idle` is the directive on idle connections; stock nginx has no `moduleFile`.
-  async configure({ moduleFile, idle, clients, backendPort }) {
+  // `backend` is an address, `idle` the directive on idle connections; stock nginx has no `moduleFile`. The template may
+  // have further values.
+  async configure({ moduleFile, backend, idle, clients, ...values }) {
     [this.port, this.stallPort] = await freePorts(2);
 
-    const main = fill('nginx.conf', {
+    const main = fill(path.join(this.templates, 'nginx.conf'), {
+      ...values,
       load_module: moduleFile ? `load_module ${path.resolve(moduleFile)};` : '',
       port: this.port,
       stall_port: this.stallPort,
     });
 
     const upstreams = Array.from({ length: clients }, (_, i) =>
-      fill('upstream.conf', { name: `u${i}`, backend_port: backendPort, idle }));
+      fill(path.join(__dirname, 'upstream.conf'), { name: `u${i}`, backend, idle }));
 
     fs.writeFileSync(this.file('nginx.conf'), main);
     fs.writeFileSync(this.file('upstreams.conf'), upstreams.join('\n'));
@@ -72,7 +75,7 @@ class Proxy {
 
 // The text of a template with its values.
 function fill(template, values) {
-  const text = fs.readFileSync(path.join(__dirname, template), 'utf8');
+  const text = fs.readFileSync(template, 'utf8');
 
   return text.replace(/@(\w+)@/g, (_, name) => values[name]);
 }
@@ -106,4 +109,4 @@ function accepts(port) {
   });
 }
 
-module.exports = { Proxy };
+module.exports = { accepts, fill, freePorts, Proxy };

@@ -1,0 +1,1 @@
+<%@ page session="false" contentType="text/plain" %><% response.setIntHeader("X-Connection", request.getRemotePort()); %>ok
