@@ -101,9 +101,9 @@ sub of_line {
 	my @peers = split /, /, $addr;
 	my @rest = map { [split /, /] } $statuses, $reused, $sent;
 
-	return map { +{
-		established => $rest[1][$_] eq '1' || $rest[2][$_] =~ /^[1-9]/,
-		kept => $rest[0][$_] =~ /^(?:200|500)$/ && $rest[2][$_] =~ /^[1-9]/ && $uri !~ /last=/,
+	return map { {
+		established => scalar($rest[1][$_] eq '1' || $rest[2][$_] =~ /^[1-9]/),
+		kept => scalar($rest[0][$_] =~ /^(?:200|500)$/ && $rest[2][$_] =~ /^[1-9]/ && $uri !~ /last=/),
 	} } grep { $peers[$_] =~ /:/ } 0 .. $#peers;
 }
 

@@ -11,6 +11,7 @@ use strict;
 
 use base qw/ Backend::Faulty /;
 
+use IO::Select;
 use List::Util qw/ min /;
 use Time::HiRes qw/ time /;
 
@@ -41,11 +42,13 @@ sub expire {
 	$self->sweep($_) for grep { $self->is_idle($_) } values %{$self->{connections}};
 }
 
+# One on which a request has come that was not read yet is in use.
+
 sub is_idle {
 	my ($self, $c) = @_;
 
 	return $c->{requests} && !$c->{control} && !$c->{answer_at} && !length($c->{in})
-		&& Backend::age($c) >= $self->{age} * 1000;
+		&& Backend::age($c) >= $self->{age} * 1000 && !IO::Select->new($c->{socket})->can_read(0);
 }
 
 sub sweep {
