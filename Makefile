@@ -24,11 +24,12 @@ SO = $(OUT)/$(MODULE).so
 TEST_LIB = $(if $(NGINX_TESTS_DIR),$(NGINX_TESTS_DIR)/lib,t/lib)
 TESTS ?= t
 TEST_JOBS ?= 2
+FAULTS ?= faults
 
 # A worker that root starts is nobody, and may not go where the suites keep their files.
 TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
 
-.PHONY: all help demo test unittest suites check fuzz install clean build-packages
+.PHONY: all help demo test unittest suites faults soak check fuzz install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -53,6 +54,18 @@ suites: all
 	PROMETHEUS_DIR=$$(tools/prometheus $(CURDIR)/build/prometheus && echo $(CURDIR)/build/prometheus) \
 		TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
 		prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
+
+faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (4 minutes)
+	@tools/packages test
+	@rm -f $(OUT)/faults.table
+	@FAKETIME_LIBRARY=$$(tools/faketime $(CURDIR)/build/faketime) FAULTS_TABLE=$(OUT)/faults.table \
+		TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
+		prove -j$(TEST_JOBS) -I t/lib $(FAULTS); status=$$?; cat $(OUT)/faults.table; exit $$status
+
+soak: all ## Mixed load with faults for SECONDS=600: memory and counters
+	@tools/packages test
+	@TEST_NGINX_BINARY=$(BINARY) TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
+		faults/soak $(or $(SECONDS),600)
 
 check: build-packages $(OUT)/env ## Check the format, the lints and the documentation
 	cargo fmt --check
