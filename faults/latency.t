@@ -63,7 +63,11 @@ my $figures = total();
 
 is("@lost", '', 'ages at which a POST failed');
 cmp_ok($figures->{reuses}, '>', $made / 2, 'reuses');
-is($figures->{'ages.failure'}, scalar @lost, 'failed reuses');
+
+SKIP: {
+	skip 'the relay was late', 1 if $repeats;
+	is($figures->{'ages.failure'}, scalar @lost, 'failed reuses');
+}
 
 at_rest($t, name => 'latency', requests => $made, lost => scalar @lost,
 	text => "reuses $figures->{reuses}, closed in time $figures->{'closes.margin'}, rounds repeated $repeats");
