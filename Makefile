@@ -24,14 +24,18 @@ SO = $(OUT)/$(MODULE).so
 TEST_LIB = $(if $(NGINX_TESTS_DIR),$(NGINX_TESTS_DIR)/lib,t/lib)
 TESTS ?= t
 TEST_JOBS ?= 2
+FAULTS ?= faults
 
 # A worker that root starts is nobody, and may not go where the suites keep their files.
 TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
 
+TEST_ENV = TEST_NGINX_BINARY=$(or $(TEST_BINARY),$(BINARY)) \
+	TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)'
+
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix valgrind check fuzz install clean build-packages
+.PHONY: all help demo backends test unittest suites matrix faults soak valgrind check fuzz install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -58,9 +62,7 @@ unittest: build-packages $(OUT)/env
 suites: all
 	@tools/packages test
 	PROMETHEUS_DIR=$$(tools/prometheus $(CURDIR)/build/prometheus && echo $(CURDIR)/build/prometheus) \
-		TEST_NGINX_BINARY=$(or $(TEST_BINARY),$(BINARY)) \
-		TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)' \
-		prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
+		$(TEST_ENV) prove -j$(TEST_JOBS) -I $(TEST_LIB) $(TESTS)
 
 matrix: build-packages ## Run the suites with several releases of nginx (RELEASES=1.22.1)
 	@MAKE='$(MAKE)' tools/matrix $(RELEASES)
@@ -68,6 +70,16 @@ matrix: build-packages ## Run the suites with several releases of nginx (RELEASE
 valgrind: build-packages ## Run the suites under valgrind's memcheck
 	@tools/packages valgrind
 	@MAKE='$(MAKE)' tools/valgrind $(TESTS)
+
+faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (4 minutes)
+	@tools/packages test
+	@rm -f $(OUT)/faults.table
+	@FAKETIME_LIBRARY=$$(tools/faketime $(CURDIR)/build/faketime) FAULTS_TABLE=$(OUT)/faults.table \
+		$(TEST_ENV) prove -j$(TEST_JOBS) -I t/lib $(FAULTS); status=$$?; cat $(OUT)/faults.table; exit $$status
+
+soak: all ## Mixed load with faults for SECONDS=600: memory and counters
+	@tools/packages test
+	@$(TEST_ENV) faults/soak $(or $(SECONDS),600)
 
 check: build-packages $(OUT)/env ## Check the format, the lints and the documentation
 	@tools/packages fuzz
