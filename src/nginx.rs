@@ -14,11 +14,15 @@ mod cf;
 mod clock;
 mod conf;
 mod connection;
+mod expiry;
 mod keepalive;
 mod log;
 mod original;
 mod peer;
+mod process;
+mod record;
 mod shared;
+mod slots;
 mod status;
 mod tries;
 mod upstream;
@@ -47,8 +51,8 @@ static mut ngx_http_upstream_idle_timeout_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(NGX_HTTP_UPSTREAM_IDLE_TIMEOUT_MODULE_CTX).cast_mut().cast(),
     commands: ptr::addr_of_mut!(conf::COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
-    init_process: Some(zone::init_process),
-    exit_process: Some(zone::exit_process),
+    init_process: Some(process::init_process),
+    exit_process: Some(process::exit_process),
     ..ngx_module_t::default()
 };
 

@@ -2,17 +2,17 @@
 
 use core::ffi::c_void;
 use core::iter;
-use core::mem;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t,
-    ngx_pool_cleanup_add, ngx_uint_t, NGX_ERROR, NGX_OK,
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
+    NGX_ERROR, NGX_OK,
 };
 use ngx::http::HttpModuleServerConf;
 
 use super::original::{Original, PeerConnection};
 use super::peer::PeerData;
+use super::slots::Slots;
 use super::tries::Try;
 use super::upstream::Wrapped;
 use super::IdleTimeoutModule;
@@ -50,6 +50,8 @@ pub unsafe extern "C" fn init_peer(
     }
 }
 
+static SLOTS: Slots<PeerData> = Slots::new();
+
 /// Puts the module's callbacks around those that the balancer and the keepalive module have set for the request.
 fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
     // SAFETY: nginx calls this for a request that has an upstream.
@@ -59,16 +61,10 @@ fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
 
     let data = PeerData::new(wrapped, NonNull::from(&mut *r), original);
 
-    // SAFETY: the request's pool is valid.
-    let cleanup = unsafe { ngx_pool_cleanup_add(r.pool, mem::size_of::<PeerData>()) };
-    // SAFETY: nginx returns null, or a cleanup in the pool.
-    let cleanup = unsafe { cleanup.as_mut() }?;
+    // SAFETY: a request has a pool.
+    let pool = unsafe { r.pool.as_mut() }?;
 
-    // SAFETY: `data` is as much memory as was asked for, aligned as every allocation in a pool.
-    unsafe { cleanup.data.cast::<PeerData>().write(data) };
-    cleanup.handler = Some(CLEANUP);
-
-    pc.data = cleanup.data;
+    pc.data = ptr::from_mut(SLOTS.put(pool, data, CLEANUP)?).cast();
     pc.get = Some(get_peer);
     pc.free = Some(free_peer);
     pc.notify = pc.notify.and(Some(notify_peer));
@@ -149,10 +145,13 @@ pub const CLEANUP: unsafe extern "C" fn(*mut c_void) = request_done;
 
 /// nginx destroys the pool of a request that is over.
 unsafe extern "C" fn request_done(data: *mut c_void) {
-    // SAFETY: nginx passes the data of the cleanup, which `wrap` wrote.
-    let data = unsafe { &*data.cast::<PeerData>() };
+    let data = data.cast::<PeerData>();
 
-    data.request_done();
+    // SAFETY: nginx passes the data of the cleanup, which `wrap` wrote.
+    unsafe { &*data }.request_done();
+
+    // SAFETY: as above; the request, which is over, has the only other pointer to it.
+    unsafe { SLOTS.give_back(data) };
 }
 
 /// The tries of the request on the upstreams that the module looks after, in no order.

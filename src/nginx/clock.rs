@@ -1,11 +1,10 @@
 //! The monotonic clock.
 
-use nginx_sys::ngx_current_msec;
+use nginx_sys::{ngx_current_msec, NGX_HAVE_CLOCK_MONOTONIC};
 
 use crate::policy::Msec;
 
-/// nginx's clock is never behind by more than an event batch takes; a larger difference means that it is another clock.
-const MAX_LAG: Msec = 60_000;
+const _: () = assert!(NGX_HAVE_CLOCK_MONOTONIC == 1, "nginx has another clock");
 
 /// The time now, from the kernel: `ngx_current_msec` is as old as the batch of events that nginx works on.
 pub fn now() -> Msec {
@@ -28,19 +27,14 @@ pub fn tick() -> Msec {
 }
 
 fn msec(ts: libc::timespec) -> Msec {
-    let sec = Msec::try_from(ts.tv_sec).unwrap_or(0);
-    let msec = Msec::try_from(ts.tv_nsec / 1_000_000).unwrap_or(0);
+    // neither is negative
+    let (sec, nsec) = (ts.tv_sec as Msec, ts.tv_nsec as Msec);
 
-    sec.saturating_mul(1000).saturating_add(msec)
+    sec.wrapping_mul(1000).wrapping_add(nsec / 1_000_000)
 }
 
-/// How far nginx's time is behind `now`.
-pub fn lag(now: Msec) -> Msec {
+/// The time at which nginx began to work on the batch of events that it is at.
+pub fn event_time() -> Msec {
     // SAFETY: a worker has one thread that runs event handlers and writes to this variable.
-    let current = (unsafe { ngx_current_msec }) as Msec;
-
-    match now.checked_sub(current) {
-        Some(lag) if lag < MAX_LAG => lag,
-        _ => 0,
-    }
+    (unsafe { ngx_current_msec }) as Msec
 }

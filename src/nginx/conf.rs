@@ -90,7 +90,7 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             continue;
         };
 
-        let Some(keepalive) = module.and_then(|module| module.of(upstream)) else {
+        let Some(timeout) = module.and_then(|module| module.timeout(upstream)) else {
             if conf.directive.is_none() {
                 continue;
             }
@@ -98,19 +98,15 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             return Err(directive.fail_without_keepalive(cf, upstream));
         };
 
-        policy.keepalive_timeout = keepalive.timeout();
+        policy.keepalive_timeout = timeout;
         let limit = policy.limit(policy.timeout);
 
-        if keepalive.timeout() < limit {
-            directive.warn_of_keepalive_timeout(cf, upstream, keepalive.timeout(), limit);
+        if timeout < limit {
+            directive.warn_of_keepalive_timeout(cf, upstream, timeout, limit);
         }
 
-        let wrapped = conf.wrapped.insert(Wrapped::wrap(
-            upstream,
-            policy,
-            keepalive,
-            Some(callbacks::init_peer),
-        ));
+        let wrapped = Wrapped::wrap(upstream, policy, Some(callbacks::init_peer));
+        let wrapped = conf.wrapped.insert(wrapped);
 
         ::log::info!("upstream \"{}\": idle connections are let go after {limit} ms", wrapped.name);
 

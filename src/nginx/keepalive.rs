@@ -1,10 +1,8 @@
 //! nginx's keepalive module: the cache that the connections live in.
 
 use core::ffi::CStr;
-use core::mem;
-use core::ptr::NonNull;
 
-use nginx_sys::{ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_module_t, ngx_msec_t};
+use nginx_sys::{ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_module_t};
 
 use super::array;
 use crate::policy::Msec;
@@ -22,30 +20,6 @@ const MODULE_NAME: &CStr = c"ngx_http_upstream_keepalive_module";
 #[derive(Clone, Copy)]
 pub struct KeepaliveModule {
     ctx_index: usize,
-}
-
-/// The cache of an upstream.
-#[derive(Clone, Copy)]
-pub struct Keepalive(NonNull<ngx_http_upstream_keepalive_srv_conf_t>);
-
-impl Keepalive {
-    /// keepalive_timeout.
-    pub fn timeout(self) -> Msec {
-        // SAFETY: the configuration lives as long as the upstream.
-        unsafe { self.0.as_ref() }.timeout as Msec
-    }
-
-    /// Runs `call`, in which a connection may come to the cache, with another keepalive_timeout: so the module sets its
-    /// timer once, to the right time.
-    pub fn with_timeout(mut self, timeout: Msec, call: impl FnOnce()) {
-        // SAFETY: the configuration lives as long as the upstream; it belongs to this process, which has one thread.
-        let before = mem::replace(&mut unsafe { self.0.as_mut() }.timeout, timeout as ngx_msec_t);
-
-        call();
-
-        // SAFETY: as above.
-        unsafe { self.0.as_mut() }.timeout = before;
-    }
 }
 
 impl KeepaliveModule {
@@ -66,13 +40,13 @@ impl KeepaliveModule {
         })
     }
 
-    /// The cache of the upstream, unless it keeps no connections.
-    pub fn of(self, upstream: &ngx_http_upstream_srv_conf_t) -> Option<Keepalive> {
+    /// The keepalive_timeout of the upstream, unless it keeps no connections.
+    pub fn timeout(self, upstream: &ngx_http_upstream_srv_conf_t) -> Option<Msec> {
         // SAFETY: an explicit upstream has the configuration of each module at the module's index.
         let conf = unsafe { *upstream.srv_conf.add(self.ctx_index) };
-        let conf = NonNull::new(conf.cast::<ngx_http_upstream_keepalive_srv_conf_t>())?;
-
         // SAFETY: the leading fields of the module's private structure are declared alike; it is filled in by now.
-        (unsafe { conf.as_ref() }.max_cached != 0).then_some(Keepalive(conf))
+        let conf = unsafe { conf.cast::<ngx_http_upstream_keepalive_srv_conf_t>().as_ref() }?;
+
+        (conf.max_cached != 0).then_some(conf.timeout as Msec)
     }
 }

@@ -12,8 +12,9 @@ use nginx_sys::{
     NGX_PEER_NEXT,
 };
 
-use super::connection::{Connection, Record};
+use super::connection::Connection;
 use super::original::{Original, PeerConnection};
+use super::record::Record;
 use super::shared::Peer;
 use super::tries::Tries;
 use super::upstream::Wrapped;
@@ -96,7 +97,7 @@ impl PeerData {
         let bitten = self.stale.take().is_some();
 
         // a connection that is not remembered did not come by `free`: it is not ours to judge
-        let Some(record) = connection.as_ref().and_then(Connection::record) else {
+        let Some(record) = connection.as_ref().and_then(Record::of) else {
             self.begin_try(None);
             return rc;
         };
@@ -113,7 +114,7 @@ impl PeerData {
 
         if let Some(reason) = refused {
             pc.forget_connection();
-            record.connection().close(reason);
+            record.close(reason);
             self.begin_try(None);
 
             return NGX_OK;
@@ -134,7 +135,7 @@ impl PeerData {
             return self.original.free(pc, state);
         };
 
-        let record = connection.record();
+        let record = Record::of(&connection);
         let peer = self.end_try(pc, connection, record, state);
 
         if self.stale.is_some() {
@@ -148,7 +149,7 @@ impl PeerData {
             return self.original.free(pc, state);
         };
 
-        let now = clock::now();
+        let now = clock::event_time();
         let since = idle_since(self.started, now, || connection.last_data());
         let idle = self.wrapped.policy.idle(since, self.hint(record));
 
@@ -157,30 +158,21 @@ impl PeerData {
                 record.set_idle(idle);
                 Some(record)
             }
-            None => connection.attach(peer, idle),
+            None => Record::attach(&connection, peer, idle),
         };
 
-        let Some(record) = record.filter(|_| idle.remaining(now) > 0) else {
+        let Some(record) = record.filter(|_| idle.deadline() > now) else {
             self.refuse_keepalive();
             return self.original.free(pc, state);
         };
 
-        let timeout = idle.remaining(now).saturating_add(clock::lag(now));
-        let keepalive = self.wrapped.keepalive;
-        let ours = timeout < keepalive.timeout();
-
-        connection.delete_timer();
-
         // it may be closed inside, when the socket has become readable
-        let open = record.outlives(|| {
-            keepalive
-                .with_timeout(timeout.min(keepalive.timeout()), || self.original.free(pc, state));
-        });
+        let open = record.outlives(|| self.original.free(pc, state));
 
         if open && pc.connection().is_none() && connection.is_idle() {
-            let timed = ours && self.wrapped.policy.timeout(idle.hint()).is_some();
+            let known = self.wrapped.policy.timeout(idle.hint()).is_some();
 
-            record.enter_cache(if timed { Close::Margin } else { Close::Keepalive });
+            record.enter_cache(if known { Close::Margin } else { Close::Keepalive });
         }
     }
 

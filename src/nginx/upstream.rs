@@ -8,7 +8,6 @@ use nginx_sys::{
     ngx_str_t,
 };
 
-use super::keepalive::Keepalive;
 use super::{array, shared};
 use crate::policy::Policy;
 
@@ -16,7 +15,6 @@ use crate::policy::Policy;
 pub struct Wrapped {
     pub name: ngx_str_t,
     pub policy: Policy,
-    pub keepalive: Keepalive,
     pub init: ngx_http_upstream_init_peer_pt,
     /// How many peers are counted, each for itself.
     pub capacity: usize,
@@ -41,7 +39,6 @@ impl Wrapped {
     pub fn wrap(
         upstream: &mut ngx_http_upstream_srv_conf_t,
         policy: Policy,
-        keepalive: Keepalive,
         init: ngx_http_upstream_init_peer_pt,
     ) -> Self {
         // SAFETY: it is nginx's array of servers, which lives as long as the configuration.
@@ -53,7 +50,6 @@ impl Wrapped {
         Self {
             name: upstream.host,
             policy,
-            keepalive,
             init: mem::replace(&mut upstream.peer.init, init),
             capacity: addresses.saturating_mul(2).next_power_of_two().max(least),
             servers,

@@ -10,8 +10,7 @@ use core::ptr;
 use std::vec::Vec;
 
 use nginx_sys::{
-    ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_ncpu, ngx_pagesize, ngx_process, ngx_shared_memory_add,
-    ngx_shm_zone_t, ngx_uint_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_conf_t, ngx_int_t, ngx_ncpu, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
 };
 use ngx::core::{CoreModuleMainConf, NgxCoreModule, SlabPool, Status};
 use ngx::http::{HttpModule, HttpModuleMainConf};
@@ -179,36 +178,4 @@ unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, data: *mut c_void) -> 
     }
 
     Status::NGX_OK.into()
-}
-
-/// A process of nginx begins.
-pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx passes its cycle.
-    let conf = unsafe { cycle.as_ref() }.and_then(IdleTimeoutModule::main_conf);
-
-    if let Some(header) = conf.and_then(MainConf::header).filter(|_| handles_requests()) {
-        if !header.enter() {
-            ::log::warn!("too many worker processes, idle connections of this one are not shown");
-        }
-    }
-
-    Status::NGX_OK.into()
-}
-
-/// A process of nginx ends.
-pub unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
-    // SAFETY: nginx passes its cycle.
-    let conf = unsafe { cycle.as_ref() }.and_then(IdleTimeoutModule::main_conf);
-
-    if let Some(header) = conf.and_then(MainConf::header).filter(|_| handles_requests()) {
-        header.leave();
-    }
-}
-
-/// Whether this process is a worker, and not one that manages a cache.
-fn handles_requests() -> bool {
-    // SAFETY: nginx sets the variable when the process starts.
-    let process = unsafe { ngx_process };
-
-    process == NGX_PROCESS_WORKER as ngx_uint_t || process == NGX_PROCESS_SINGLE as ngx_uint_t
 }

@@ -1,0 +1,48 @@
+//! The beginning and the end of a worker process.
+
+use nginx_sys::{
+    ngx_cycle_t, ngx_int_t, ngx_process, ngx_uint_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+use ngx::core::Status;
+use ngx::http::HttpModuleMainConf;
+
+use super::zone::MainConf;
+use super::{expiry, IdleTimeoutModule};
+
+/// A process of nginx begins.
+pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes its cycle.
+    let Some(cycle) = (unsafe { cycle.as_ref() }).filter(|_| handles_requests()) else {
+        return Status::NGX_OK.into();
+    };
+
+    expiry::init(cycle);
+
+    if let Some(header) = IdleTimeoutModule::main_conf(cycle).and_then(MainConf::header) {
+        if !header.enter() {
+            ::log::warn!("too many worker processes, idle connections of this one are not shown");
+        }
+    }
+
+    Status::NGX_OK.into()
+}
+
+/// A process of nginx ends.
+pub unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx passes its cycle.
+    let Some(cycle) = (unsafe { cycle.as_ref() }).filter(|_| handles_requests()) else {
+        return;
+    };
+
+    if let Some(header) = IdleTimeoutModule::main_conf(cycle).and_then(MainConf::header) {
+        header.leave();
+    }
+}
+
+/// Whether this process is a worker, and not one that manages a cache.
+fn handles_requests() -> bool {
+    // SAFETY: nginx sets the variable when the process starts.
+    let process = unsafe { ngx_process };
+
+    process == NGX_PROCESS_WORKER as ngx_uint_t || process == NGX_PROCESS_SINGLE as ngx_uint_t
+}
