@@ -121,6 +121,15 @@ impl Policy {
         Idle { since, deadline, hint }
     }
 
+    /// What it counts as when the connection's time is over.
+    pub fn expiry(&self, idle: &Idle) -> Close {
+        if self.timeout.is_some() || (self.hint && idle.hint.is_some()) {
+            Close::Margin
+        } else {
+            Close::Keepalive
+        }
+    }
+
     /// The verdict on a request that would use the connection now.
     pub fn verdict(&self, idle: &Idle, now: Msec, idempotent: bool) -> Verdict {
         let reaches = |age: Option<Msec>| age.is_some_and(|age| idle.age(now) >= age);
@@ -230,6 +239,23 @@ mod tests {
 
         for (name, policy, hint, stays) in cases {
             assert_eq!(policy.idle(10_000, hint).deadline(), 10_000 + stays, "{name}");
+        }
+    }
+
+    #[test]
+    fn expiry() {
+        let auto = Policy::new(None);
+        let deaf = Policy { hint: false, ..auto };
+
+        let cases = [
+            (Policy::new(Some(5000)), None, Close::Margin),
+            (auto, Some(5000), Close::Margin),
+            (auto, None, Close::Keepalive),
+            (deaf, Some(5000), Close::Keepalive),
+        ];
+
+        for (policy, hint, close) in cases {
+            assert_eq!(policy.expiry(&policy.idle(0, hint)), close, "{policy:?} {hint:?}");
         }
     }
 

@@ -159,7 +159,9 @@ fn json_figures(out: &mut dyn Write, figures: &Snapshot) -> fmt::Result {
     write!(
         out,
         "\"connections\":{},\"connects\":{},\"reuses\":{},\"closes\":",
-        figures.connections, figures.connects, figures.reuses
+        figures.connections,
+        figures.connects,
+        figures.reuses()
     )?;
     json_object(out, closes(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
     out.write_str(",\"reuse_failures\":")?;
@@ -225,7 +227,7 @@ fn prometheus(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
         f.connects
     })?;
     of_peers(out, "reuses_total", "counter", "Requests sent on a cached connection.", |f| {
-        f.reuses
+        f.reuses()
     })?;
 
     family(out, "closes_total", "counter", "Idle connections closed, by reason.")?;

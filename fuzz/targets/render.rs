@@ -8,7 +8,7 @@ use pure::render::{Format, Peer, Upstream};
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, [u64; 4], Option<u64>)| {
     let (name, address, [connects, reuses, eof, sum], timeout) = input;
 
-    let mut figures = Snapshot { connects, reuses, ..Snapshot::default() };
+    let mut figures = Snapshot { connects, ..Snapshot::default() };
     figures.failures[1] = eof;
     figures.ages[0].sum = sum;
     figures.ages[0].buckets = [reuses; 13];

@@ -170,9 +170,7 @@ impl PeerData {
         let open = record.outlives(|| self.original.free(pc, state));
 
         if open && pc.connection().is_none() && connection.is_idle() {
-            let known = self.wrapped.policy.timeout(idle.hint()).is_some();
-
-            record.enter_cache(if known { Close::Margin } else { Close::Keepalive });
+            record.enter_cache(self.wrapped.policy.expiry(&idle));
         }
     }
 
@@ -221,8 +219,8 @@ impl PeerData {
 
     /// Whether the try got as far as a connection; a TLS handshake comes after that.
     fn is_established(&self, connection: Connection) -> bool {
-        self.upstream().request_sent() != 0
-            || self.tries.current().idle().is_some()
+        self.tries.current().idle().is_some()
+            || self.upstream().request_sent() != 0
             || connection.is_tls()
     }
 

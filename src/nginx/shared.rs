@@ -322,15 +322,18 @@ impl Upstream {
 impl Peer {
     /// A connection has come to the cache of this process.
     pub fn enter_cache(&self) {
-        if let Some(idle) = self.idle.get(WORKER.load(Ordering::Relaxed)) {
-            idle.fetch_add(1, Ordering::Release);
-        }
+        self.count_idle(|idle| idle.wrapping_add(1));
     }
 
     /// A connection has left the cache of this process.
     pub fn leave_cache(&self) {
+        self.count_idle(|idle| idle.wrapping_sub(1));
+    }
+
+    fn count_idle(&self, change: impl FnOnce(u32) -> u32) {
         if let Some(idle) = self.idle.get(WORKER.load(Ordering::Relaxed)) {
-            idle.fetch_sub(1, Ordering::Release);
+            // no other process writes to it while this one is alive
+            idle.store(change(idle.load(Ordering::Relaxed)), Ordering::Release);
         }
     }
 
