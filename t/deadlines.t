@@ -25,7 +25,7 @@ select STDOUT; $| = 1;
 
 use constant CROWD => 300;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(13)
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(16)
 	->write_file_expand('nginx.conf', <<'EOF');
 
 %%TEST_GLOBALS%%
@@ -99,6 +99,14 @@ while (now() < $end) {
 
 is(scalar grep({ $_ != $numbers[0] } @numbers), 0, 'busy connection, the same');
 is_let_go($last, 400, 'busy connection');
+
+# a request that takes until after that time
+
+my $quick = get('/?upstream=u');
+my $slow = get('/?upstream=u&delay=0.6');
+
+is_reused($quick, $slow, 'slow request');
+is_let_go($slow, 400, 'slow request');
 
 # a deadline that is nearer than the one before
 
