@@ -64,7 +64,7 @@ fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
     // SAFETY: a request has a pool.
     let pool = unsafe { r.pool.as_mut() }?;
 
-    pc.data = ptr::from_mut(SLOTS.put(pool, data, CLEANUP)?).cast();
+    pc.data = SLOTS.put(pool, data, CLEANUP)?.as_ptr().cast();
     pc.get = Some(get_peer);
     pc.free = Some(free_peer);
     pc.notify = pc.notify.and(Some(notify_peer));

@@ -4,9 +4,9 @@
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::mem::{self, MaybeUninit};
-use core::ptr;
+use core::ptr::{self, NonNull};
 
-use nginx_sys::{ngx_alloc, ngx_pool_cleanup_t, ngx_pool_t};
+use nginx_sys::{ngx_calloc, ngx_pool_cleanup_t, ngx_pool_t};
 
 /// The free slots of a worker.
 pub struct Slots<T> {
@@ -35,14 +35,14 @@ impl<T> Slots<T> {
         pool: &mut ngx_pool_t,
         value: T,
         handler: unsafe extern "C" fn(*mut c_void),
-    ) -> Option<&mut T> {
+    ) -> Option<NonNull<T>> {
         // SAFETY: null, or a slot that is not in use.
         let slot = unsafe { self.take(pool).as_mut() }?;
-        let value = slot.value.write(value);
+        let value = NonNull::from(slot.value.write(value));
 
         slot.cleanup = ngx_pool_cleanup_t {
             handler: Some(handler),
-            data: ptr::from_mut(value).cast(),
+            data: value.as_ptr().cast(),
             next: pool.cleanup,
         };
 
@@ -61,7 +61,7 @@ impl<T> Slots<T> {
                 slot
             }
             // SAFETY: a pool has a log.
-            None => unsafe { ngx_alloc(mem::size_of::<Slot<T>>(), pool.log) }.cast(),
+            None => unsafe { ngx_calloc(mem::size_of::<Slot<T>>(), pool.log) }.cast(),
         }
     }
 
