@@ -50,7 +50,8 @@ pub unsafe extern "C" fn init_peer(
     }
 }
 
-static SLOTS: Slots<PeerData> = Slots::new();
+/// The data of requests.
+pub static SLOTS: Slots<PeerData> = Slots::new();
 
 /// Puts the module's callbacks around those that the balancer and the keepalive module have set for the request.
 fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {

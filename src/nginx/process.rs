@@ -7,7 +7,7 @@ use ngx::core::Status;
 use ngx::http::HttpModuleMainConf;
 
 use super::zone::MainConf;
-use super::{expiry, IdleTimeoutModule};
+use super::{callbacks, expiry, IdleTimeoutModule};
 
 /// A process of nginx begins.
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -37,6 +37,8 @@ pub unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     if let Some(header) = IdleTimeoutModule::main_conf(cycle).and_then(MainConf::header) {
         header.leave();
     }
+
+    callbacks::SLOTS.clear();
 }
 
 /// Whether this process is a worker, and not one that manages a cache.

@@ -79,4 +79,18 @@ impl<T> Slots<T> {
         unsafe { (*slot).next = self.free.get() };
         self.free.set(slot);
     }
+
+    /// Frees the slots that are free: the worker ends.
+    pub fn clear(&self) {
+        let mut slot = self.free.replace(ptr::null_mut());
+
+        // SAFETY: null, or a free slot.
+        while let Some(free) = unsafe { slot.as_ref() } {
+            let next = free.next;
+
+            // SAFETY: `take` allocated it, and nothing refers to it.
+            unsafe { libc::free(slot.cast()) };
+            slot = next;
+        }
+    }
 }
