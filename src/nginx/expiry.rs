@@ -1,4 +1,4 @@
-//! When the connections in the cache are let go: one timer for all of them, set to the earliest deadline.
+//! When it is whose turn, in the order of deadlines: one timer for all of a worker's connections.
 //!
 //! A connection keeps its place in the order while requests use it, and gets the next one only when its turn has come.
 //! So a request on a busy connection does no more here than look at the place.
@@ -14,10 +14,9 @@ use nginx_sys::{
 };
 
 use super::clock;
-use super::record::Record;
 use crate::policy::Msec;
 
-/// For how long connections are let go before the worker turns to its other events.
+/// For how long turns are taken before the worker turns to its other events.
 const SLICE: Msec = 2;
 
 /// The key of a place that is not in the order.
@@ -27,8 +26,16 @@ const NOWHERE: ngx_rbtree_key_t = ngx_rbtree_key_t::MAX;
 #[repr(transparent)]
 pub struct Place(UnsafeCell<ngx_rbtree_node_t>);
 
+/// Takes the turn of a place that was the next one, and has just left the order.
+///
+/// # Safety
+///
+/// The place is alive; after this it may be no more.
+pub type TakeTurn = unsafe fn(place: NonNull<Place>, now: Msec);
+
 /// The places of a worker's connections, and the timer for the first of them.
 struct Order {
+    take_turn: Option<TakeTurn>,
     tree: ngx_rbtree_t,
     sentinel: ngx_rbtree_node_t,
     timer: ngx_event_t,
@@ -44,10 +51,12 @@ unsafe impl Sync for Worker {}
 // SAFETY: zero is a value of each field: null, none, or a number.
 static WORKER: Worker = Worker(UnsafeCell::new(unsafe { mem::zeroed() }));
 
-/// Begins with no connection.
-pub fn init(cycle: &ngx_cycle_t) {
+/// Begins with no place.
+pub fn init(cycle: &ngx_cycle_t, take_turn: TakeTurn) {
     // SAFETY: nothing else refers to the order meanwhile.
     let order = unsafe { &mut *WORKER.0.get() };
+
+    order.take_turn = Some(take_turn);
 
     // a sentinel of zeros is a black one
     let sentinel = ptr::addr_of_mut!(order.sentinel);
@@ -62,19 +71,19 @@ pub fn init(cycle: &ngx_cycle_t) {
     order.timer.set_cancelable(1);
 }
 
-/// Sees to it that the connection's turn comes no later than its deadline.
-pub fn schedule(record: &Record, deadline: Msec) {
-    if record.place().turn() > deadline {
-        record.place().move_to(deadline);
-    }
-}
-
 impl Place {
     pub fn nowhere() -> Self {
         // SAFETY: zero is a value of each field: null, or a number.
         let node = unsafe { mem::zeroed() };
 
         Self(UnsafeCell::new(ngx_rbtree_node_t { key: NOWHERE, ..node }))
+    }
+
+    /// Sees to it that the turn comes no later than that.
+    pub fn schedule(&self, deadline: Msec) {
+        if self.turn() > deadline {
+            self.move_to(deadline);
+        }
     }
 
     fn turn(&self) -> Msec {
@@ -109,8 +118,8 @@ impl Place {
     }
 }
 
-/// The record whose turn is next.
-fn first() -> Option<NonNull<Record>> {
+/// The place whose turn is next.
+fn first() -> Option<NonNull<Place>> {
     // SAFETY: a worker has one thread; all nodes of the tree are valid, and the sentinel ends every branch.
     unsafe {
         let tree = ptr::addr_of!((*WORKER.0.get()).tree);
@@ -125,7 +134,6 @@ fn first() -> Option<NonNull<Record>> {
             node = (*node).left;
         }
 
-        // the place is what a record begins with
         NonNull::new(node.cast())
     }
 }
@@ -151,50 +159,30 @@ fn set_timer(turn: Msec) {
 }
 
 unsafe extern "C" fn handle_timer(_ev: *mut ngx_event_t) {
+    // SAFETY: a worker has one thread.
+    let Some(take_turn) = (unsafe { (*WORKER.0.get()).take_turn }) else {
+        return;
+    };
+
     let began = clock::now();
 
-    while let Some(record) = first() {
+    while let Some(first) = first() {
         let now = clock::event_time();
 
-        // SAFETY: the record is in the order, and so is alive.
-        let turn = unsafe { record.as_ref() }.place().turn();
+        // SAFETY: the place is in the order, and so is alive.
+        let place = unsafe { first.as_ref() };
 
-        if turn > now {
-            return set_timer(turn);
+        if place.turn() > now {
+            return set_timer(place.turn());
         }
 
         if clock::now().saturating_sub(began) >= SLICE {
             return set_timer(now.saturating_add(1));
         }
 
+        place.leave();
+
         // SAFETY: as above.
-        unsafe { take_turn(record, now) };
+        unsafe { take_turn(first, now) };
     }
-}
-
-/// Lets the connection go if its deadline has come. One that a request uses gets its next place when that is done.
-///
-/// # Safety
-///
-/// The record is alive; after this it may be no more.
-unsafe fn take_turn(record: NonNull<Record>, now: Msec) {
-    // SAFETY: the caller's promise.
-    let record = unsafe { record.as_ref() };
-
-    record.place().leave();
-
-    if !record.is_cached() {
-        return;
-    }
-
-    let deadline = record.idle().deadline();
-
-    if deadline > now {
-        return record.place().move_to(deadline);
-    }
-
-    let connection = record.connection();
-
-    record.expire();
-    connection.time_out();
 }

@@ -9,11 +9,11 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use nginx_sys::{ngx_connection_t, ngx_pool_cleanup_add, NGX_LOG_INFO};
 
 use super::connection::Connection;
-use super::expiry::{self, Place};
+use super::expiry::Place;
 use super::shared::Peer;
 use super::{clock, log};
 use crate::outcome::Close;
-use crate::policy::Idle;
+use crate::policy::{Idle, Msec};
 
 /// The connection that nginx may be moving to the cache; another one that is closed meanwhile had to make room. Null
 /// again when it was closed itself.
@@ -92,20 +92,12 @@ impl Record {
         self.peer
     }
 
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
     pub fn idle(&self) -> Idle {
         self.idle.get()
     }
 
     pub fn set_idle(&self, idle: Idle) {
         self.idle.set(idle);
-    }
-
-    pub fn is_cached(&self) -> bool {
-        self.cached.get()
     }
 
     /// Runs `call`, which hands the connection back to nginx, and tells whether it is still open after that. If it is
@@ -123,7 +115,7 @@ impl Record {
         self.cached.set(true);
         self.peer.enter_cache();
 
-        expiry::schedule(self, self.idle.get().deadline());
+        self.place.schedule(self.idle.get().deadline());
     }
 
     /// Counts the connection as idle no more.
@@ -131,11 +123,6 @@ impl Record {
         if self.cached.replace(false) {
             self.peer.leave_cache();
         }
-    }
-
-    /// The connection's time in the cache is over.
-    pub fn expire(&self) {
-        self.expired.set(true);
     }
 
     /// Closes the connection, which a request has taken out of the cache, and says why.
@@ -179,6 +166,31 @@ impl Record {
             Close::Peer
         }
     }
+}
+
+/// Lets the connection go if its deadline has come. One that a request uses gets its next place when that is done.
+///
+/// # Safety
+///
+/// The place is that of a record.
+pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
+    // SAFETY: the caller's promise; the place is what a record begins with.
+    let record = unsafe { place.cast::<Record>().as_ref() };
+
+    if !record.cached.get() {
+        return;
+    }
+
+    let deadline = record.idle.get().deadline();
+
+    if deadline > now {
+        return record.place.schedule(deadline);
+    }
+
+    let connection = record.connection;
+
+    record.expired.set(true);
+    connection.time_out();
 }
 
 const CLEANUP: unsafe extern "C" fn(*mut c_void) = connection_closed;
