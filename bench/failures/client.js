@@ -7,12 +7,24 @@ const http = require('node:http');
 const { send } = require('../../harness/load');
 const { sleep } = require('../../harness/wait');
 
+// Some proxies pass on what the backend tells of its connections, as if it were of theirs: no reason not to keep one.
+class Agent extends http.Agent {
+  constructor() {
+    super({ keepAlive: true, maxSockets: 1 });
+  }
+
+  keepSocketAlive(socket) {
+    socket.unref();
+    return true;
+  }
+}
+
 class Client {
   constructor(name, cell, port) {
     Object.assign(this, { name, cell, port });
 
     // to share a connection to the proxy would be to share the proxy's session
-    this.agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    this.agent = new Agent();
     this.sent = 0;
   }
 

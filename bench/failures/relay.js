@@ -5,6 +5,8 @@
 
 const net = require('node:net');
 
+const { goFirst } = require('./priority');
+
 const [target, ...latencies] = process.argv.slice(2).map(Number);
 
 function listen(latency) {
@@ -28,5 +30,7 @@ function carry(from, to, latency) {
 }
 
 process.on('disconnect', () => process.exit());
+
+goFirst();
 
 Promise.all(latencies.map(listen)).then((ports) => process.send({ ports }));
