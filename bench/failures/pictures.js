@@ -5,177 +5,215 @@
 const { draw } = require('../chart');
 const { BIN } = require('./cell');
 
+const BLACK = '#222222';
 const GREY = '#666666';
+const LIGHT = '#e3e3e3';
 
 const WIDTH = 800;
+const LEFT = 62;
+// of the right one of two panels
+const MIDDLE = 447;
+const HALF = 330;
+
+// Where most have no failure at all, each kind has a lane of its own.
+const LANES = { nginx: 0, module: -0.4, haproxy: -0.75, apache: -0.97, caddy: -1.19, pingora: -1.41, end: -1.65 };
+
+// a triangle that stands on its tip
+const DOWN = 'path://M0,0 L10,0 L5,9 Z';
 
 const FAMILIES = [
-  { title: 'nginx', name: 'nginx (label: keepalive_timeout)', symbol: 'circle', color: '#333333', label: 'top' },
+  { title: 'nginx', name: 'nginx, by keepalive_timeout in ms', symbol: 'circle', color: BLACK, lane: LANES.nginx },
   {
-    title: 'nginx with the module', name: 'nginx with the module (label: margin)', symbol: 'diamond', color: '#0a8f3c',
-    label: 'bottom',
+    title: 'nginx with the module', name: 'nginx with the module, by margin in ms', symbol: 'diamond', color: '#0a8f3c',
+    lane: LANES.module,
   },
-  { title: 'HAProxy', name: 'HAProxy', symbol: 'triangle', color: '#1f6fb4' },
-  { title: 'Apache httpd', name: 'Apache httpd', symbol: 'rect', color: '#d1495b' },
-  { title: 'Caddy', name: 'Caddy', symbol: 'arrow', color: '#8e44ad' },
-  { title: 'Pingora', name: 'Pingora', symbol: 'roundRect', color: '#d98200' },
+  { title: 'HAProxy', name: 'HAProxy', symbol: 'triangle', color: '#1f6fb4', lane: LANES.haproxy },
+  { title: 'Apache httpd', name: 'Apache httpd', symbol: 'rect', color: '#d1495b', lane: LANES.apache },
+  { title: 'Caddy', name: 'Caddy', symbol: DOWN, color: '#8e44ad', lane: LANES.caddy },
+  { title: 'Pingora', name: 'Pingora', symbol: 'roundRect', color: '#d98200', lane: LANES.pingora },
 ];
+
+// Of contenders that are in the same place only one is labelled. A position can be another in a panel.
+const LABELS = {
+  'keepalive_timeout 60s': { text: '60 s, 1 s', position: 'right' },
+  'keepalive_timeout 900ms': { text: '900', position: 'left', blocked: 'top' },
+  'keepalive_timeout 750ms': { text: '750', position: 'left' },
+  'keepalive_timeout 500ms': { text: '500', position: 'left' },
+  '1s margin=50ms': { text: '50', position: 'right' },
+  '1s margin=100ms': { text: '100', position: 'left' },
+  '1s margin=250ms': { text: '250', position: 'left' },
+};
 
 const PANELS = [
-  { name: 'quiet', title: 'Quiet worker' },
-  { name: 'blocked', title: 'Worker blocked for 0.7 s, every 1.5 s' },
-  { name: '20 ms', title: '20 ms to the backend, one way' },
-  { name: '50 ms', title: '50 ms to the backend, one way' },
-];
+  { name: 'quiet', title: 'Quiet worker', left: LEFT, top: 125 },
+  { name: 'blocked', title: 'Worker blocked for 0.7 s, every 1.5 s (nginx)', left: MIDDLE, top: 125 },
+  { name: '20 ms', title: '20 ms to the backend, one way', left: LEFT, top: 500 },
+  { name: '50 ms', title: '50 ms to the backend, one way', left: MIDDLE, top: 500 },
+].map((panel) => ({ ...panel, width: HALF, height: 290 }));
 
-// A logarithm that has a place for none.
-const scaled = (count) => Math.log10(1 + count);
-const unscaled = (value) => Math.round(10 ** value - 1);
-const COUNTS = [0, 1, 10, 100, 1000];
+const COUNTS = [1, 10, 100];
+const SHARES = [40, 60, 80, 100];
 
 function drawFailures(file, results) {
-  const grids = PANELS.map((_, i) =>
-    ({ left: 62 + 385 * (i % 2), top: 128 + 290 * Math.floor(i / 2), width: 330, height: 205 }));
+  const names = FAMILIES.map(({ name }) => name);
+  const marks = [LANES.haproxy, ...COUNTS.map(Math.log10).map((value) => value + 0.5)];
 
   draw(file, {
     title: [
-      heading('Failed reuses of idle connections, over how many are reused', 'POSTs to a backend that closes idle ' +
-        'connections after 1 s. Best is the lower right corner.'),
-      ...PANELS.map(({ title }, i) => subheading(title, grids[i])),
-      source(results, 730),
+      ...heading('Failed reuses of idle connections, over how many are reused',
+        'POSTs to a backend that closes idle connections after 1 s. Best is the lower right corner.'),
+      ...PANELS.map(subheading),
+      source(results, 848),
     ],
-    legend: legend(FAMILIES.map(({ name }) => name)),
-    grid: grids,
+    legend: legends(names, [12, 270, 580]),
+    grid: PANELS.map(place),
     xAxis: PANELS.map((_, i) => ({
-      ...axis(i, 'reuses answered, % of an oracle\'s'),
-      min: 40,
-      max: 104,
-      axisLabel: { color: GREY, customValues: [40, 60, 80, 100] },
-      axisTick: { customValues: [40, 60, 80, 100] },
-      splitLine: { show: false },
+      ...axis(i, 'answered reuses, % of an oracle\'s'),
+      min: 38,
+      max: 118,
+      axisLabel: { color: GREY, customValues: SHARES },
+      axisTick: { customValues: SHARES },
     })),
-    yAxis: PANELS.map((_, i) => ({
-      ...axis(i, i % 2 ? '' : 'failures per 1000 reuses'),
+    yAxis: PANELS.map(({ left }, i) => ({
+      ...axis(i, left === LEFT ? 'failures per 1000 reuses' : ''),
       nameGap: 36,
-      min: -0.45,
-      max: 3,
-      axisLabel: { color: GREY, customValues: COUNTS.map(scaled), formatter: unscaled },
-      axisTick: { customValues: COUNTS.map(scaled) },
-      splitLine: { show: false },
+      min: LANES.end,
+      max: 3.25,
+      axisLabel: { color: GREY, customValues: marks, formatter: (value) => (value < 0 ? '0' : 10 ** (value - 0.5)) },
+      axisTick: { customValues: marks },
     })),
-    series: PANELS.flatMap((panel, i) => [lines(i), ...FAMILIES.map((family) => points(family, panel, i, results))]),
-  }, { width: WIDTH, height: 750 });
+    series: PANELS.flatMap((panel, i) => [rules(i), ...FAMILIES.map((family) => points(family, panel, i, results))]),
+  }, { width: WIDTH, height: 875 });
 }
 
-// ECharts has none at such values.
-function lines(i) {
+// What there is to a panel apart from its points: a line for each power of ten, and a band for no failures.
+function rules(i) {
   return {
     type: 'line',
-    xAxisIndex: i,
-    yAxisIndex: i,
+    ...onPanel(i),
     data: [],
     markLine: {
       silent: true,
+      z: 1,
       symbol: 'none',
       label: { show: false },
-      lineStyle: { color: '#e3e3e3', type: 'solid', width: 1 },
-      data: COUNTS.map((count) => ({ yAxis: scaled(count) })),
+      lineStyle: { color: LIGHT, type: 'solid', width: 1 },
+      data: COUNTS.map((count) => ({ yAxis: position(count) })),
+    },
+    markArea: {
+      silent: true,
+      z: 0,
+      itemStyle: { color: '#eef6ee' },
+      data: [[{ yAxis: LANES.end }, { yAxis: 0.25 }]],
     },
   };
 }
 
-function points({ title, name, symbol, color, label }, panel, i, { contenders }) {
+function points({ title, name, symbol, color, lane }, panel, i, { contenders }) {
   const shown = contenders.filter((one) => one.title === title && one.classes[panel.name]?.ofIdeal > 0);
 
   return {
     type: 'scatter',
     name,
-    xAxisIndex: i,
-    yAxisIndex: i,
+    ...onPanel(i),
     symbol,
-    symbolSize: label ? 10 : 9,
+    symbolSize: 10,
     itemStyle: { color, opacity: 0.85 },
     data: shown.map(({ setting, classes: { [panel.name]: { ofIdeal, perThousand } } }) => ({
-      value: [100 * ofIdeal, scaled(perThousand)],
-      label: { show: Boolean(label), formatter: short(setting) },
+      value: [100 * ofIdeal, perThousand > 0 ? position(perThousand) : lane],
+      label: labelOf(LABELS[setting], panel),
     })),
-    label: { position: label, color, fontSize: 11, distance: 4 },
-    labelLayout: { moveOverlap: 'shiftX' },
+    label: { color, fontSize: 11, distance: 4, textBorderColor: '#ffffff', textBorderWidth: 2 },
   };
 }
 
-const short = (setting) => setting.replace(/keepalive_timeout |1s margin=/, '').replace('auto margin=100ms', 'auto')
-  .replace(/(\d)(ms|s)$/, '$1 $2');
+const labelOf = (label, panel) =>
+  (label ? { show: true, formatter: label.text, position: label[panel.name] ?? label.position } : { show: false });
+
+// A logarithm, above the lanes of those that have none.
+const position = (count) => Math.max(0.3, Math.log10(count) + 0.5);
 
 const LINES = [
-  { contender: 'nginx, keepalive_timeout 60s', color: '#333333', type: 'solid' },
-  { contender: 'nginx, keepalive_timeout 1s', color: '#1f6fb4', type: 'solid' },
-  { contender: 'nginx, keepalive_timeout 750ms', color: '#d98200', type: 'solid' },
-  { contender: 'nginx with the module, 1s margin=100ms', color: '#0a8f3c', type: 'solid' },
+  { name: 'nginx, keepalive_timeout 60s', color: BLACK },
+  { name: 'nginx, keepalive_timeout 900ms', color: '#1f6fb4' },
+  { name: 'nginx, keepalive_timeout 500ms', color: '#d98200' },
+  { name: 'nginx with the module, 1s margin=100ms', color: '#0a8f3c' },
 ];
 
 const AGES = [
-  { name: 'blocked', title: 'Worker blocked for 0.7 s, every 1.5 s', from: 0, to: 1900, step: 100 },
-  { name: '20 ms', title: '20 ms to the backend, one way', from: 900, to: 1100, step: 20 },
-  { name: '50 ms', title: '50 ms to the backend, one way', from: 800, to: 1100, step: 20 },
-];
+  {
+    name: 'blocked', title: 'Worker blocked for 0.7 s, every 1.5 s', from: 0, to: 1800, step: 100, tick: 200,
+    left: LEFT, top: 125, width: MIDDLE + HALF - LEFT,
+  },
+  {
+    name: '20 ms', title: '20 ms to the backend, one way', from: 800, to: 1100, step: 20, tick: 100,
+    left: LEFT, top: 395, width: HALF,
+  },
+  {
+    name: '50 ms', title: '50 ms to the backend, one way', from: 800, to: 1100, step: 20, tick: 100,
+    left: MIDDLE, top: 395, width: HALF,
+  },
+].map((panel) => ({ ...panel, height: 185 }));
 
 function drawAges(file, results) {
-  const top = [110, 375, 375];
-  const grids = [
-    { left: 62, top: top[0], width: 715, height: 185 },
-    { left: 62, top: top[1], width: 330, height: 185 },
-    { left: 447, top: top[2], width: 330, height: 185 },
-  ];
-
   draw(file, {
     title: [
-      heading('Failed requests, over the idle age of the connection', 'The backend closes connections at 1000 ms. ' +
-        'The age is that at which the request is sent.'),
-      ...AGES.map(({ title }, i) => subheading(title, grids[i])),
-      source(results, 625),
+      ...heading('Failed requests, over the idle age of the connection',
+        'The backend closes connections at 1000 ms. The age is that at which the proxy could send the request.'),
+      ...AGES.map(subheading),
+      source(results, 635),
     ],
-    legend: { ...legend(LINES.map(({ contender }) => contender)), icon: 'rect', itemHeight: 3 },
-    grid: grids,
-    xAxis: AGES.map(({ from, to, step }, i) =>
-      ({ ...axis(i, `idle age in ms, bins of ${step} ms`), min: from, max: to })),
-    yAxis: AGES.map((_, i) => ({
-      ...axis(i, i === 2 ? '' : '% of requests failed'),
+    legend: legends(LINES.map(({ name }) => name), [12, 400], { icon: 'rect', itemHeight: 3 }),
+    grid: AGES.map(place),
+    xAxis: AGES.map(({ from, to, step, tick }, i) => ({
+      ...axis(i, `idle age in ms, bins of ${step} ms`),
+      min: from,
+      max: to,
+      interval: tick,
+      axisLabel: { color: GREY, formatter: String },
+    })),
+    yAxis: AGES.map(({ left }, i) => ({
+      ...axis(i, left === LEFT ? '% of requests failed' : ''),
       nameGap: 36,
       min: 0,
       max: 100,
-      splitLine: { lineStyle: { color: '#e3e3e3' } },
+      splitLine: { lineStyle: { color: LIGHT } },
     })),
     series: AGES.flatMap((panel, i) => LINES.map((line) => steps(line, panel, i, results))),
-  }, { width: WIDTH, height: 645 });
+  }, { width: WIDTH, height: 660 });
 }
 
-function steps({ contender, color, type }, { name, from, to, step }, i, { contenders }) {
-  const ages = contenders.find((one) => one.name === contender)?.classes[name]?.ages ?? {};
+function steps({ name, color }, panel, i, { contenders }) {
+  const ages = contenders.find((one) => one.name === name)?.classes[panel.name]?.ages ?? {};
   const data = [];
 
-  for (let begin = from; begin < to; begin += step) {
-    const bins = Array.from({ length: step / BIN }, (_, k) => ages[begin + k * BIN] ?? [0, 0, 0]);
-    const [reused, failed, fresh] = [0, 1, 2].map((which) => bins.reduce((sum, bin) => sum + bin[which], 0));
-    const all = reused + failed + fresh;
-
-    data.push([begin, all > 0 ? 100 * failed / all : null]);
+  for (let from = panel.from; from < panel.to; from += panel.step) {
+    data.push([from, failedShare(ages, from, from + panel.step)]);
   }
 
-  data.push([to, data.at(-1)[1]]);
+  // to the end of the last bin
+  data.push([panel.to, data.at(-1)[1]]);
 
-  return {
-    type: 'line',
-    name: contender,
-    xAxisIndex: i,
-    yAxisIndex: i,
-    step: 'end',
-    symbol: 'none',
-    color,
-    lineStyle: { width: 2.2, type },
-    data,
-  };
+  return { type: 'line', name, ...onPanel(i), step: 'end', symbol: 'none', color, lineStyle: { width: 2.2 }, data };
 }
+
+// Of the requests of all ages in between, in percent; nothing where there was none.
+function failedShare(ages, from, to) {
+  const sums = [0, 0, 0];
+
+  for (let age = from; age < to; age += BIN) {
+    (ages[age] ?? []).forEach((count, i) => { sums[i] += count; });
+  }
+
+  const [reused, failed, fresh] = sums;
+  const all = reused + failed + fresh;
+
+  return all > 0 ? 100 * failed / all : null;
+}
+
+const onPanel = (i) => ({ xAxisIndex: i, yAxisIndex: i });
+
+const place = ({ left, top, width, height }) => ({ left, top, width, height });
 
 function axis(i, name) {
   return {
@@ -183,37 +221,47 @@ function axis(i, name) {
     gridIndex: i,
     name,
     nameLocation: 'middle',
-    nameGap: 26,
-    nameTextStyle: { color: '#222222' },
+    nameGap: 28,
+    nameTextStyle: { color: BLACK },
     axisLabel: { color: GREY },
-    axisLine: { show: true, lineStyle: { color: GREY } },
+    axisLine: { show: true, onZero: false, lineStyle: { color: GREY } },
+    axisTick: { show: true },
     splitLine: { show: false },
   };
 }
 
-const legend = (data) => ({ data, top: 52, left: 10, itemGap: 14, textStyle: { color: '#222222' } });
+// In columns: how wide a text is is not known before it is seen.
+function legends(names, columns, style) {
+  return names.map((name, i) => ({
+    data: [name],
+    left: columns[i % columns.length],
+    top: 54 + 20 * Math.floor(i / columns.length),
+    itemWidth: 16,
+    itemHeight: 10,
+    padding: 0,
+    textStyle: { color: BLACK, fontSize: 12 },
+    ...style,
+  }));
+}
 
-const heading = (text, subtext) => ({
-  text,
-  subtext,
-  left: 8,
-  top: 4,
-  itemGap: 5,
-  textStyle: { fontSize: 17, color: '#111111' },
-  subtextStyle: { fontSize: 12, color: '#444444' },
-});
+const heading = (text, subtext) => [
+  { text, left: 8, top: 4, padding: 4, textStyle: { fontSize: 17, color: BLACK } },
+  { text: subtext, left: 8, top: 28, padding: 4, textStyle: { fontSize: 12, fontWeight: 'normal', color: GREY } },
+];
 
-const subheading = (text, { left, top }) => ({
-  text,
+const subheading = ({ title, left, top }) => ({
+  text: title,
   left: left - 6,
   top: top - 24,
-  textStyle: { fontSize: 13, fontWeight: 'bold', color: '#222222' },
+  padding: 4,
+  textStyle: { fontSize: 13, color: BLACK },
 });
 
 const source = ({ machine: { date, cores, cpu, kernel }, versions }, top) => ({
   text: `make bench, ${date}: nginx ${versions.nginx}, ${cores} cores (${cpu}), ${kernel}`,
   left: 8,
   top,
+  padding: 4,
   textStyle: { fontSize: 10, fontWeight: 'normal', color: GREY },
 });
 

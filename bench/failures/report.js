@@ -118,8 +118,8 @@ function brokenPromises({ contender: { name, promise }, kind, figures }) {
   ].filter(Boolean).map((text) => `${name}, ${kind}: ${text}`);
 }
 
-// Lists of numbers on a line.
-const json = (value) => JSON.stringify(value, null, 1).replace(/\[[\s\d,]+\]/g, (list) => list.replace(/\s+/g, ' '));
+// The ages of a cell on a line.
+const json = (value) => JSON.stringify(value, null, 1).replace(/"ages": {[^}]*}/g, (ages) => ages.replace(/\s+/g, ' '));
 
 const fixed = (value, digits) => (value === null ? '-' : value.toFixed(digits));
 
