@@ -142,7 +142,7 @@ const LINES = [
 
 const AGES = [
   {
-    name: 'blocked', title: 'Worker blocked for 0.7 s, every 1.5 s', from: 0, to: 1800, step: 100, tick: 200,
+    name: 'blocked', title: 'Worker blocked for 0.7 s, every 1.5 s', from: 0, to: 1600, step: 100, tick: 200,
     left: LEFT, top: 125, width: MIDDLE + HALF - LEFT,
   },
   {
