@@ -25,9 +25,9 @@ class Proxy {
   }
 
   // Each of the `upstreams` has a `name`, its `backend` as an address, and in `idle` the directive on idle connections.
-  // Where they are not given there are as many as `clients`, all alike. Stock nginx has no `moduleFile`. The template
-  // may have further values.
-  async configure({ moduleFile, backend, idle, clients, upstreams, ...values }) {
+  // Where they are not given there are as many as `clients`, all alike. `http` are directives that hold for all of them.
+  // Stock nginx has no `moduleFile`. The template may have further values.
+  async configure({ moduleFile, backend, idle, clients, upstreams, http = '', ...values }) {
     [this.port, this.stallPort] = await freePorts(2);
 
     const main = fill(path.join(this.templates, 'nginx.conf'), {
@@ -41,7 +41,7 @@ class Proxy {
       .map((upstream) => fill(path.join(__dirname, 'upstream.conf'), upstream));
 
     fs.writeFileSync(this.file('nginx.conf'), main);
-    fs.writeFileSync(this.file('upstreams.conf'), blocks.join('\n'));
+    fs.writeFileSync(this.file('upstreams.conf'), [http, ...blocks].join('\n'));
   }
 
   async start() {

@@ -1,7 +1,6 @@
 'use strict';
 
-// Apache httpd with mod_proxy. Each ProxyPass has a pool of connections of its own; ttl has whole seconds only. With ping
-// it asks the backend to go on before it sends a body, and takes another connection if there is no answer.
+// Apache httpd with mod_proxy. Each ProxyPass has a pool of connections of its own; ttl has whole seconds only.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -16,7 +15,6 @@ module.exports = {
   settings: [
     { text: 'default: any time', directive: '' },
     { text: 'ttl=1', directive: 'ttl=1' },
-    { text: 'ttl=1 ping=5', directive: 'ttl=1 ping=5' },
   ],
 
   command({ fetched: { root, env }, port, directory, upstreams }) {

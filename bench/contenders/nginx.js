@@ -1,6 +1,6 @@
 'use strict';
 
-// nginx as it is, and with the module. An nginx in which a worker stands still is a process of its own.
+// nginx as it is, with POSTs that are repeated, and with the module: each is a process of its own.
 
 const { execFileSync } = require('node:child_process');
 const path = require('node:path');
@@ -9,6 +9,7 @@ const { Proxy } = require('../../harness/proxy');
 const { Stall } = require('../../harness/stall');
 
 const STOCK = {
+  name: 'stock',
   title: 'nginx',
 
   settings: [
@@ -20,8 +21,17 @@ const STOCK = {
   ],
 };
 
+// It sends a POST again when the connection fails, which it does by default for methods that allow it.
+const REPEATING = {
+  name: 'repeating',
+  title: 'nginx',
+  http: 'proxy_next_upstream error timeout non_idempotent;',
+  settings: [{ text: '60s, non_idempotent', idle: 'keepalive_timeout 60s' }],
+};
+
 // No reuse may fail in the classes of a promise; there are to be so many, or such a share of what an oracle has.
 const WITH_MODULE = {
+  name: 'module',
   title: 'nginx with the module',
   withModule: true,
 
@@ -44,14 +54,16 @@ const WITH_MODULE = {
 
 // What runs one of them, in the way that Server runs others.
 class Nginx {
-  constructor({ withModule }, { nginx, moduleFile, directory }) {
+  constructor({ withModule, http }, { nginx, moduleFile, directory }) {
     this.proxy = new Proxy(nginx, directory);
     this.moduleFile = withModule && moduleFile;
+    this.http = http;
   }
 
   async start({ upstreams }) {
     await this.proxy.configure({
       moduleFile: this.moduleFile,
+      http: this.http,
       upstreams: upstreams.map(({ name, address, setting }) => ({ name, backend: address, idle: setting.idle })),
     });
 
@@ -82,4 +94,4 @@ function version(nginx) {
   return /nginx\/(\S+)/.exec(execFileSync('sh', ['-c', '"$1" -v 2>&1', 'sh', path.resolve(nginx)]))[1];
 }
 
-module.exports = { Nginx, STOCK, version, WITH_MODULE };
+module.exports = { KINDS: [STOCK, REPEATING, WITH_MODULE], Nginx, version };

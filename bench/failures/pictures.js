@@ -39,6 +39,8 @@ const LABELS = {
   'keepalive_timeout 900ms': { text: '900', position: 'left', blocked: 'top' },
   'keepalive_timeout 750ms': { text: '750', position: 'left' },
   'keepalive_timeout 500ms': { text: '500', position: 'left' },
+  '60s, non_idempotent': { text: 'repeats POST', position: 'top' },
+  'always, retry-on empty-response': { text: 'retry-on', position: 'right' },
   '1s margin=50ms': { text: '50', position: 'right' },
   '1s margin=100ms': { text: '100', position: 'left' },
   '1s margin=250ms': { text: '250', position: 'left' },

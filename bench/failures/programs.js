@@ -6,7 +6,7 @@
 const path = require('node:path');
 
 const { Server } = require('../../harness/server');
-const { Nginx, STOCK, WITH_MODULE } = require('../contenders/nginx');
+const { KINDS, Nginx } = require('../contenders/nginx');
 const { CLASSES } = require('./classes');
 
 const OTHERS = ['haproxy', 'apache', 'caddy', 'pingora'];
@@ -19,10 +19,10 @@ const MORE_WHEN_BLOCKED = 2;
 
 const classes = (blocked) => CLASSES.filter((one) => Boolean(one.blocked) === blocked);
 
-// nginx and nginx with the module, and both again to be blocked.
+// nginx with and without the module, and all again to be blocked.
 function ownPrograms({ directory, ...files }) {
-  return [false, true].flatMap((blocked) => [STOCK, WITH_MODULE].map((kind) => {
-    const name = `${kind.withModule ? 'module' : 'stock'}${blocked ? '-blocked' : ''}`;
+  return [false, true].flatMap((blocked) => KINDS.map((kind) => {
+    const name = `${kind.name}${blocked ? '-blocked' : ''}`;
 
     return {
       ...kind,
