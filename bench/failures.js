@@ -45,7 +45,7 @@ async function main([nginx, moduleFile, store, quick]) {
   const { programs: others, skipped } = await otherPrograms({ store: path.resolve(store), directory, quick });
   const programs = [...ownPrograms({ nginx, moduleFile, directory }), ...others];
   const seconds = quick ? QUICK_SECONDS : SECONDS;
-  const { cells, ...lateness } = await run(programs, seconds);
+  const { cells, lateness } = await run(programs, seconds);
 
   return report({
     cells,
@@ -57,7 +57,7 @@ async function main([nginx, moduleFile, store, quick]) {
       ...others.map(({ title, server }) => [title, server.version]),
     ]),
     skipped,
-    ...lateness,
+    lateness,
   });
 }
 
@@ -78,7 +78,7 @@ async function run(programs, seconds) {
   goFirst();
 
   const lag = await load(programs, cells, seconds);
-  const { clients, calm, busy } = await backends.ask();
+  const { clients, lateness } = await backends.ask();
 
   for (const { server } of programs) {
     await server.stop();
@@ -87,15 +87,7 @@ async function run(programs, seconds) {
   await backends.stop();
   conclude(cells, clients);
 
-  return {
-    cells,
-    lateness: {
-      'event loop of the clients': lag,
-      'event loop of the backend': calm.lag,
-      'closing by the backend': calm.late,
-      'closing by the busy backend': busy.late,
-    },
-  };
+  return { cells, lateness: { 'event loop of the clients': lag, ...lateness } };
 }
 
 function cellsOf(program, backends) {

@@ -25,7 +25,7 @@ class Proxy {
   }
 
   // Each of the `upstreams` has a `name`, its `backend` as an address, and in `idle` the directive on idle connections.
-  // Where they are not given there are as many as `clients`, all alike. `http` are directives that hold for all of them.
+  // Where they are not given there are as many as `clients`, all alike. `http` is a directive that holds for all.
   // Stock nginx has no `moduleFile`. The template may have further values.
   async configure({ moduleFile, backend, idle, clients, upstreams, http = '', ...values }) {
     [this.port, this.stallPort] = await freePorts(2);

@@ -26,7 +26,7 @@ const REPEATING = {
   name: 'repeating',
   title: 'nginx',
   http: 'proxy_next_upstream error timeout non_idempotent;',
-  settings: [{ text: '60s, non_idempotent', idle: 'keepalive_timeout 60s' }],
+  settings: [{ text: 'keepalive_timeout 60s, non_idempotent', idle: 'keepalive_timeout 60s' }],
 };
 
 // No reuse may fail in the classes of a promise; there are to be so many, or such a share of what an oracle has.

@@ -29,9 +29,17 @@ class Backends {
 
   // What they have to tell in the end: how often they had each client's POSTs, and how late they were.
   async ask() {
-    const [calm, busy] = await Promise.all([this.calm, this.busy].map(({ child }) => ask(child)));
+    const [calm, busy, relay] = await Promise.all([this.calm, this.busy, this.relay].map(({ child }) => ask(child)));
 
-    return { clients: { ...calm.clients, ...busy.clients }, calm, busy };
+    return {
+      clients: { ...calm.clients, ...busy.clients },
+      lateness: {
+        'event loop of the backend': calm.lag,
+        'closing by the backend': calm.late,
+        'closing by the busy backend': busy.late,
+        'event loop of the relay': relay.lag,
+      },
+    };
   }
 
   async stop() {
@@ -49,7 +57,7 @@ async function start(file, args) {
 }
 
 async function ask(child) {
-  const answer = within(once(child, 'message'), ANSWER_WITHIN, 'the backend to tell what it has seen');
+  const answer = within(once(child, 'message'), ANSWER_WITHIN, 'it to tell what it has seen');
 
   child.send('?');
 

@@ -54,10 +54,10 @@ class Client {
       if (statusCode === 200) {
         this.answer(headers, chance);
       } else {
-        this.fail({ path, how: `status ${statusCode}`, age: this.age(sentAt) }, chance);
+        this.fail({ path, at: Math.round(sentAt), how: `status ${statusCode}`, age: this.age(sentAt) }, chance);
       }
     } catch (error) {
-      this.fail({ path, how: error.code ?? error.message, age: this.age(sentAt) }, chance);
+      this.fail({ path, at: Math.round(sentAt), how: error.code ?? error.message, age: this.age(sentAt) }, chance);
     }
   }
 

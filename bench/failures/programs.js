@@ -54,7 +54,7 @@ async function otherPrograms({ store, directory, quick }) {
       await server.prepare();
       programs.push({ title, settings, classes: classes(false), clients: OTHER_CLIENTS, server });
     } catch (error) {
-      [skipped[title]] = error.message.split('\n');
+      skipped[title] = error.message.split('\n').slice(0, 2).join(': ');
       console.log(`${title}: skipped: ${error.message}`);
     }
   }

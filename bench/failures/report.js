@@ -83,15 +83,12 @@ function verdict(contenders, quick) {
   const cells = contenders.flatMap((contender) =>
     Object.entries(contender.classes).map(([kind, figures]) => ({ contender, kind, figures })));
 
-  for (const { contender, kind, figures: { strange, deliveredTwice, failedAfterDelivery } } of cells) {
-    const say = (count, what) => count > 0 && console.log(`${contender.name}, ${kind}: ${count} ${what}`);
+  cells.flatMap(oddities).forEach((text) => console.log(text));
 
-    say(strange.length, `POSTs failed, but not for an old connection, such as ${JSON.stringify(strange[0])}`);
-    say(deliveredTwice, 'POSTs came to the backend twice');
-    say(failedAfterDelivery, 'POSTs failed although the backend had answered them');
+  // of its own nginx this has to know why each POST failed
+  if (cells.some(({ contender, figures }) => contender.title.startsWith('nginx') && figures.strange.length > 0)) {
+    return false;
   }
-
-  const broken = cells.flatMap(brokenPromises);
 
   // a short run shows that it runs
   if (quick) {
@@ -99,9 +96,20 @@ function verdict(contenders, quick) {
     return true;
   }
 
+  const broken = cells.flatMap(brokenPromises);
+
   console.log(broken.length > 0 ? broken.join('\n') : 'The module has kept its promises.');
 
   return broken.length === 0;
+}
+
+function oddities({ contender: { name }, kind, figures: { strange, deliveredTwice, failedAfterDelivery } }) {
+  return [
+    strange.length > 0 &&
+      `${strange.length} POSTs failed, but not for an old connection, such as ${JSON.stringify(strange[0])}`,
+    deliveredTwice > 0 && `${deliveredTwice} POSTs came to the backend twice`,
+    failedAfterDelivery > 0 && `${failedAfterDelivery} POSTs failed although the backend had received them`,
+  ].filter(Boolean).map((text) => `${name}, ${kind}: ${text}`);
 }
 
 function brokenPromises({ contender: { name, promise }, kind, figures }) {
