@@ -1,8 +1,8 @@
 'use strict';
 
-// HAProxy has no age at which an idle connection to a server goes: each pool-purge-delay it closes half of those that it
-// has too many of. With retry-on it sends a request again, whatever its method, when the server closes the connection
-// without an answer.
+// HAProxy has no age at which an idle connection to a server goes: each pool-purge-delay it closes half of those that
+// it has too many of. With retry-on it sends a request again, whatever its method, when the server closes the
+// connection without an answer.
 
 const fs = require('node:fs');
 const path = require('node:path');
