@@ -47,6 +47,8 @@ const LABELS = {
   '1s margin=50ms': { text: '50', position: 'right' },
   '1s margin=100ms': { text: '100', position: 'left' },
   '1s margin=250ms': { text: '250', position: 'left' },
+  // where that with 100 ms is
+  'auto margin=100ms': { hidden: true },
 };
 
 const PANELS = [
@@ -115,7 +117,8 @@ function rules(i) {
 }
 
 function points({ title, name, symbol, color, lane }, panel, i, { contenders }) {
-  const shown = contenders.filter((one) => one.title === title && one.classes[panel.name]?.ofIdeal > 0);
+  const shown = contenders.filter((one) =>
+    one.title === title && !LABELS[one.setting]?.hidden && one.classes[panel.name]?.ofIdeal > 0);
 
   return {
     type: 'scatter',
