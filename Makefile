@@ -96,6 +96,7 @@ check: build-packages $(OUT)/env ## Check the format, the lints and the document
 	@tools/packages fuzz
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check --manifest-path bench/contenders/pingora/Cargo.toml
 	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(CURDIR)/build/fuzz/check
 	@$(ENV) && cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 	@$(ENV) && RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items

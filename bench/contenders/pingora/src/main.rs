@@ -33,7 +33,11 @@ impl ProxyHttp for Proxy {
 
     fn new_ctx(&self) {}
 
-    async fn upstream_peer(&self, session: &mut Session, _ctx: &mut ()) -> pingora_core::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        _ctx: &mut (),
+    ) -> pingora_core::Result<Box<HttpPeer>> {
         let host = session.req_header().headers.get("Host").and_then(|host| host.to_str().ok());
 
         let Some(upstream) = host.and_then(|host| self.upstreams.get(host)) else {
@@ -50,7 +54,8 @@ impl ProxyHttp for Proxy {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let [port, file] = env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| "usage: <port> <file>")?;
+    let [port, file] =
+        env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| "usage: <port> <file>")?;
 
     let conf = ServerConf {
         threads: 1,
