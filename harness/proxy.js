@@ -15,8 +15,8 @@ const START_WITHIN = 10_000;
 const STALE_REUSE = /(?:reset by peer|Broken pipe|prematurely closed).*request: "POST (\S+) /;
 
 class Proxy {
-  // Its nginx.conf is a template in the folder `templates`.
-  constructor(binary, directory, templates) {
+  // Its nginx.conf is a template in the folder `templates`: that of this folder can block its worker.
+  constructor(binary, directory, templates = __dirname) {
     this.binary = path.resolve(binary);
     this.directory = directory;
     this.templates = templates;
@@ -24,9 +24,10 @@ class Proxy {
     fs.mkdirSync(directory, { recursive: true });
   }
 
-  // `backend` is an address, `idle` the directive on idle connections; stock nginx has no `moduleFile`. The template may
-  // have further values.
-  async configure({ moduleFile, backend, idle, clients, ...values }) {
+  // Each of the `upstreams` has a `name`, its `backend` as an address, and in `idle` the directive on idle connections.
+  // Where they are not given there are as many as `clients`, all alike. `http` is a directive that holds for all.
+  // Stock nginx has no `moduleFile`. The template may have further values.
+  async configure({ moduleFile, backend, idle, clients, upstreams, http = '', ...values }) {
     [this.port, this.stallPort] = await freePorts(2);
 
     const main = fill(path.join(this.templates, 'nginx.conf'), {
@@ -36,11 +37,11 @@ class Proxy {
       stall_port: this.stallPort,
     });
 
-    const upstreams = Array.from({ length: clients }, (_, i) =>
-      fill(path.join(__dirname, 'upstream.conf'), { name: `u${i}`, backend, idle }));
+    const blocks = (upstreams ?? alike({ backend, idle, clients }))
+      .map((upstream) => fill(path.join(__dirname, 'upstream.conf'), upstream));
 
     fs.writeFileSync(this.file('nginx.conf'), main);
-    fs.writeFileSync(this.file('upstreams.conf'), upstreams.join('\n'));
+    fs.writeFileSync(this.file('upstreams.conf'), [http, ...blocks].join('\n'));
   }
 
   async start() {
@@ -72,6 +73,9 @@ class Proxy {
     return path.join(this.directory, name);
   }
 }
+
+const alike = ({ backend, idle, clients }) =>
+  Array.from({ length: clients }, (_, i) => ({ name: `u${i}`, backend, idle }));
 
 // The text of a template with its values.
 function fill(template, values) {
