@@ -18,6 +18,12 @@ pub struct KeepAlive {
 impl KeepAlive {
     /// Takes in the value of a header; of several timeouts, the lowest counts.
     pub fn read(&mut self, header: &[u8]) {
+        // what most servers say, response after response, is found out without ado
+        if let Some(seconds) = header.strip_prefix(b"timeout=").and_then(number) {
+            self.timeout = lower(self.timeout, seconds.checked_mul(1000));
+            return;
+        }
+
         for parameter in header.split(|byte| matches!(byte, b',' | b';')) {
             let mut halves = parameter.splitn(2, |byte| *byte == b'=');
 
@@ -71,13 +77,17 @@ fn timeout(value: &[u8]) -> Option<Msec> {
     number(value)?.checked_mul(scale)
 }
 
+/// Digits, and nothing else: not a sign, as str::parse() would take.
 fn number(value: &[u8]) -> Option<u64> {
-    // not str::parse() alone, which takes a sign
-    if !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() {
         return None;
     }
 
-    core::str::from_utf8(value).ok()?.parse().ok()
+    value.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
 #[cfg(test)]

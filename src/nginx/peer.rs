@@ -195,9 +195,7 @@ impl PeerData {
         let mut keep_alive = KeepAlive::default();
 
         for header in headers(&self.upstream().headers_in.headers) {
-            if header.hash == KEEP_ALIVE_HASH
-                && header.key.as_bytes().eq_ignore_ascii_case(KEEP_ALIVE)
-            {
+            if header.hash == KEEP_ALIVE_HASH && lowcase_key(header) == KEEP_ALIVE {
                 keep_alive.read(header.value.as_bytes());
             }
         }
@@ -342,4 +340,14 @@ fn headers(list: &ngx_list_t) -> impl Iterator<Item = &ngx_table_elt_t> {
     iter::successors(Some(&list.part), |part| unsafe { part.next.as_ref() })
         // SAFETY: a part holds as many elements as it says.
         .flat_map(|part| unsafe { array::from_raw(part.elts.cast(), part.nelts) })
+}
+
+/// The name of a header in lower case.
+fn lowcase_key(header: &ngx_table_elt_t) -> &[u8] {
+    if header.lowcase_key.is_null() {
+        return &[];
+    }
+
+    // SAFETY: nginx sets it to as many bytes as the name has.
+    unsafe { array::from_raw(header.lowcase_key, header.key.len) }
 }
