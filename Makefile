@@ -32,16 +32,27 @@ TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
 TEST_ENV = TEST_NGINX_BINARY=$(or $(TEST_BINARY),$(BINARY)) \
 	TEST_NGINX_GLOBALS='load_module $(SO); $(TEST_USER) $(TEST_NGINX_GLOBALS)'
 
+BENCHES ?= failures cost scale
+BENCH_DIR = $(CURDIR)/build/bench
+
+# Each of them runs, whatever becomes of the others.
+define BENCH
+status=0; for bench in $(BENCHES); do \
+	NODE_PATH=$(BENCH_DIR)/node_modules node bench/$$bench.js $(BINARY) $(SO) $(BENCH_DIR) $(1) || status=1; \
+done; exit $$status
+endef
+
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix faults soak valgrind check fuzz install clean build-packages
+.PHONY: all help demo backends test unittest suites matrix faults soak valgrind check fuzz bench bench-quick bench-fetch \
+	install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'NGINX=/usr/sbin/nginx builds for an installed nginx; its headers come from Debian'\''s nginx-dev'
 	@echo 'or from NGINX_SOURCE_DIR, with NGINX_BUILD_DIR if they are configured already.'
@@ -93,11 +104,26 @@ fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 	@tools/packages fuzz
 	fuzz/run $(CURDIR)/build/fuzz $(or $(SECONDS),60)
 
+bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to bench/results (20 minutes)
+	@$(call BENCH)
+
+bench-quick: bench-fetch ## The same benchmarks in 2 minutes; results go to build/bench
+	@$(call BENCH,quick)
+
 install: all ## Install the module where its nginx looks for modules (under DESTDIR)
 	install -D -m 644 $(SO) $(DESTDIR)$(shell tools/nginx-info $(BINARY) modules-path)/$(MODULE).so
 
 clean: ## Remove all that was built
 	rm -rf build
+
+# ECharts draws the pictures. They can be done without.
+bench-fetch: all
+	@tools/packages bench
+	@mkdir -p $(BENCH_DIR)
+	@cmp -s bench/package-lock.json $(BENCH_DIR)/package-lock.json || { \
+		cp bench/package.json bench/package-lock.json $(BENCH_DIR) && \
+		npm ci --prefix $(BENCH_DIR) --no-audit --no-fund --ignore-scripts --silent; \
+	} || rm -f $(BENCH_DIR)/package-lock.json
 
 build-packages:
 	@tools/packages build

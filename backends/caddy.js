@@ -3,7 +3,7 @@
 const fs = require('node:fs');
 const path = require('node:path');
 
-const { debian } = require('./runner/fetch');
+const { debian } = require('../harness/fetch');
 
 const TIMEOUT = 1000;
 
@@ -32,12 +32,21 @@ http://:${port} {
 }
 `);
 
-    return {
-      file: caddy(root),
-      args: ['run', '--adapter', 'caddyfile', '--config', configuration],
-      env: { HOME: directory, XDG_CONFIG_HOME: directory, XDG_DATA_HOME: directory },
-    };
+    return run({ root, directory, configuration });
   },
+
+  run,
 };
 
-const caddy = (root) => path.join(root, 'usr/bin/caddy');
+// It keeps its own files in the directory.
+function run({ root, directory, configuration }) {
+  return {
+    file: caddy(root),
+    args: ['run', '--adapter', 'caddyfile', '--config', configuration],
+    env: { HOME: directory, XDG_CONFIG_HOME: directory, XDG_DATA_HOME: directory },
+  };
+}
+
+function caddy(root) {
+  return path.join(root, 'usr/bin/caddy');
+}

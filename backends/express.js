@@ -2,7 +2,7 @@
 
 const path = require('node:path');
 
-const { npm } = require('./runner/fetch');
+const { npm } = require('../harness/fetch');
 
 const TIMEOUT = 1000;
 

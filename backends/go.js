@@ -2,7 +2,7 @@
 
 const path = require('node:path');
 
-const { build, debian, glob } = require('./runner/fetch');
+const { build, debian, glob } = require('../harness/fetch');
 
 const TIMEOUT = 1000;
 

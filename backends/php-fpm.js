@@ -7,7 +7,7 @@
 const fs = require('node:fs');
 const path = require('node:path');
 
-const { debian, glob } = require('./runner/fetch');
+const { debian, glob } = require('../harness/fetch');
 
 const WORKERS = 64;
 

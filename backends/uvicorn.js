@@ -2,7 +2,7 @@
 
 const path = require('node:path');
 
-const { pypi } = require('./runner/fetch');
+const { pypi } = require('../harness/fetch');
 
 const TIMEOUT = 1000;
 

@@ -15,9 +15,9 @@ const { Load } = require('../harness/load');
 const { startNode, stop } = require('../harness/processes');
 const { Progress } = require('../harness/progress');
 const { Proxy } = require('../harness/proxy');
+const { Stall } = require('../harness/stall');
 const { sleep, within } = require('../harness/wait');
 const { table, verdict } = require('./report');
-const { Stall } = require('./stall');
 
 // milliseconds, as all times here
 const TIMEOUT = 1000;
@@ -57,7 +57,7 @@ async function main([nginx, moduleFile]) {
   const results = [];
 
   for (const run of RUNS) {
-    const proxy = new Proxy(nginx, path.join(directory, `run-${results.length + 1}`), __dirname);
+    const proxy = new Proxy(nginx, path.join(directory, `run-${results.length + 1}`));
 
     await proxy.configure({
       moduleFile: run.withModule && moduleFile,

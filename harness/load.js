@@ -50,7 +50,7 @@ class Load {
     const path = `/${++this.requests}`;
 
     try {
-      const response = await this.send(path, upstream);
+      const response = await send({ port: this.port, agent: this.agent, host: upstream, path });
       const connection = response.headers['x-connection'];
 
       this.count(path, response.statusCode, connection !== undefined && connection === previous);
@@ -87,30 +87,31 @@ class Load {
 
     return { requests: this.requests, reused: this.reused + bad, bad };
   }
-
-  send(path, upstream) {
-    const options = {
-      host: '127.0.0.1',
-      port: this.port,
-      agent: this.agent,
-      method: 'POST',
-      path,
-      headers: { Host: upstream, 'Content-Length': BODY.length },
-      timeout: ANSWER_WITHIN,
-    };
-
-    return new Promise((resolve, reject) => {
-      const request = http.request(options, (response) => {
-        response.resume();
-        response.on('end', () => resolve(response));
-        response.on('error', reject);
-      });
-
-      request.on('timeout', () => request.destroy(new Error(`no answer in ${ANSWER_WITHIN} ms`)));
-      request.on('error', reject);
-      request.end(BODY);
-    });
-  }
 }
 
-module.exports = { Load };
+// Resolves to the response when all of it has come.
+function send({ port, agent, host, path }) {
+  const options = {
+    host: '127.0.0.1',
+    port,
+    agent,
+    method: 'POST',
+    path,
+    headers: { Host: host, 'Content-Length': BODY.length },
+    timeout: ANSWER_WITHIN,
+  };
+
+  return new Promise((resolve, reject) => {
+    const request = http.request(options, (response) => {
+      response.resume();
+      response.on('end', () => resolve(response));
+      response.on('error', reject);
+    });
+
+    request.on('timeout', () => request.destroy(new Error(`no answer in ${ANSWER_WITHIN} ms`)));
+    request.on('error', reject);
+    request.end(BODY);
+  });
+}
+
+module.exports = { Load, send };

@@ -15,8 +15,8 @@ const START_WITHIN = 10_000;
 const STALE_REUSE = /(?:reset by peer|Broken pipe|prematurely closed).*request: "POST (\S+) /;
 
 class Proxy {
-  // Its nginx.conf is a template in the folder `templates`.
-  constructor(binary, directory, templates) {
+  // Its nginx.conf is a template in the folder `templates`: that of this folder can block its worker.
+  constructor(binary, directory, templates = __dirname) {
     this.binary = path.resolve(binary);
     this.directory = directory;
     this.templates = templates;
@@ -25,8 +25,8 @@ class Proxy {
   }
 
   // `backend` is an address, `idle` the directive on idle connections; stock nginx has no `moduleFile`. The template may
-  // have further values.
-  async configure({ moduleFile, backend, idle, clients, ...values }) {
+  // have further values. There are as many upstreams as clients, all alike, unless they are given.
+  async configure({ moduleFile, backend, idle, clients, upstreams = alike({ backend, idle, clients }), ...values }) {
     [this.port, this.stallPort] = await freePorts(2);
 
     const main = fill(path.join(this.templates, 'nginx.conf'), {
@@ -38,11 +38,9 @@ class Proxy {
       stall_port: this.stallPort,
     });
 
-    const upstreams = Array.from({ length: clients }, (_, i) =>
-      fill(path.join(__dirname, 'upstream.conf'), { name: `u${i}`, backend, idle }));
-
     fs.writeFileSync(this.file('nginx.conf'), main);
-    fs.writeFileSync(this.file('upstreams.conf'), upstreams.join('\n'));
+    fs.writeFileSync(this.file('upstreams.conf'),
+      upstreams.map((upstream) => fill(path.join(__dirname, 'upstream.conf'), upstream)).join('\n'));
   }
 
   // A wrapper is a command that runs nginx in its own process, such as valgrind with its options.
@@ -76,6 +74,9 @@ class Proxy {
     return path.join(this.directory, name);
   }
 }
+
+const alike = ({ backend, idle, clients }) =>
+  Array.from({ length: clients }, (_, i) => ({ name: `u${i}`, backend, idle }));
 
 // The text of a template with its values.
 function fill(template, values) {

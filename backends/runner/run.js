@@ -6,13 +6,18 @@
 // connection, whether it tells so, and how many of the POSTs with pauses around that time fail through stock nginx and
 // with the module. Packages are kept in the directory, and so is the table.
 // BACKENDS_LEAVE=1 keeps the configurations and logs.
+//
+// The definition of a backend has what that of a server has, and
+//   title, timeout    its name in the table, and the idle timeout in ms that it is told, if it has one
+//   fastcgi, clients  if it speaks FastCGI; how many clients it can have
+// Each answers POSTs with the header X-Connection, which is another for each connection.
 
 const fs = require('node:fs');
 const path = require('node:path');
 
 const { makeDirectory } = require('../../harness/directory');
-const { Backend } = require('./backend');
-const { Unfetchable } = require('./fetch');
+const { Unfetchable } = require('../../harness/fetch');
+const { Server } = require('../../harness/server');
 const { measure } = require('./measure');
 const { report } = require('./report');
 const { sweep } = require('./sweep');
@@ -51,7 +56,7 @@ async function main([nginx, moduleFile, store, ...names]) {
 async function attempt(name, { nginx, moduleFile, store, directory }) {
   const definition = require(`../${name}`);
   const { title } = definition;
-  const backend = new Backend(definition, path.join(store, name), path.join(directory, name));
+  const backend = new Server(definition, path.join(store, name), path.join(directory, name));
 
   try {
     console.log(`${title}: fetch`);

@@ -1,28 +1,24 @@
 'use strict';
 
-// A backend: what its definition says, prepared and run.
+// A server that was not made here: what its definition says, prepared and run.
 //
 // A definition has
-//   title, timeout   its name in the table, and the idle timeout in ms that it is told, if it has one
 //   fetch(store)     puts what it needs into the directory and returns what is to be known of it
-//   command({ fetched, port, directory })
+//   command({ fetched, port, directory, ... })
 //                    writes its configuration into the directory, and returns the `file` to run with its `args`, and
 //                    `env` and `cwd` if need be
 //   version(fetched) its version, or the command that prints it: [file, args, env]
-//   fastcgi, clients if it speaks FastCGI; how many clients it can have
-//
-// Each answers POSTs with the header X-Connection, which is another for each connection.
 
 const fs = require('node:fs');
 
-const { startProgram, stop } = require('../../harness/processes');
-const { accepts, freePorts } = require('../../harness/proxy');
-const { until, within } = require('../../harness/wait');
+const { startProgram, stop } = require('./processes');
+const { accepts, freePorts } = require('./proxy');
+const { until, within } = require('./wait');
 
 const START_WITHIN = 30_000;
 const VERSION_WITHIN = 30_000;
 
-class Backend {
+class Server {
   constructor(definition, store, directory) {
     this.definition = definition;
     this.store = store;
@@ -43,18 +39,19 @@ class Backend {
     return Array.isArray(version) ? printedVersion(version) : version;
   }
 
-  async start() {
+  // The values are for the definition's command().
+  async start(values) {
     [this.port] = await freePorts(1);
 
     const { fetched, port, directory } = this;
-    const command = this.definition.command({ fetched, port, directory });
+    const command = this.definition.command({ fetched, port, directory, ...values });
 
     this.process = startProgram(command.file, command.args, {
       cwd: command.cwd ?? directory,
       env: { ...process.env, ...command.env },
     });
 
-    // an error for those who need the backend; nobody does when it is stopped
+    // an error for those who need the server; nobody does when it is stopped
     this.ended = this.process.ended.then((how) => {
       throw new Error(`it has ended (${how})\n${this.process.output}`.trim());
     });
@@ -84,4 +81,4 @@ async function printedVersion([file, args, env]) {
   return version;
 }
 
-module.exports = { Backend };
+module.exports = { Server };

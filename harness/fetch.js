@@ -6,8 +6,8 @@
 const fs = require('node:fs');
 const path = require('node:path');
 
-const { startProgram, stop } = require('../../harness/processes');
-const { within } = require('../../harness/wait');
+const { startProgram, stop } = require('./processes');
+const { within } = require('./wait');
 
 const FETCH_WITHIN = 600_000;
 
@@ -92,9 +92,10 @@ async function once(store, wanted, work) {
   fs.writeFileSync(stamp, text);
 }
 
-async function run(file, args) {
+// As build(), where what is missing can't be fetched either.
+async function run(file, args, env) {
   try {
-    await build(file, args);
+    await build(file, args, env);
   } catch (error) {
     throw new Unfetchable(error.message);
   }
@@ -113,4 +114,4 @@ async function build(file, args, env) {
   }
 }
 
-module.exports = { build, debian, glob, libraries, npm, pypi, Unfetchable };
+module.exports = { build, compile: run, debian, glob, libraries, npm, pypi, Unfetchable };

@@ -6,7 +6,7 @@ const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
 
-const { sleep, until } = require('../harness/wait');
+const { sleep, until } = require('./wait');
 
 const ANSWER_WITHIN = 5000;
 const GO_ON_WITHIN = 5000;
