@@ -2,12 +2,12 @@
 
 // What the benchmarks have in common: their arguments, where their results go, and how they end.
 
-const { execFileSync, spawnSync } = require('node:child_process');
+const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
 
 const { makeDirectory } = require('../harness/directory');
+const { aligned } = require('../harness/table');
 
 // Runs a benchmark: `run` gets what it is run with, and returns an error message when a limit is broken.
 function benchmark(name, run) {
@@ -49,38 +49,38 @@ async function main(name, run, [nginx, moduleFile, builds, mode]) {
   });
 }
 
-// What the figures were measured on; each tool is a command that tells its version.
-function machine(nginx, tools) {
-  return {
-    date: new Date().toISOString().slice(0, 10),
-    cpu: os.cpus()[0].model.trim(),
-    cores: os.cpus().length,
-    kernel: os.release(),
-    nginx: version(nginx, ['-v']),
-    node: process.versions.node,
-    ...Object.fromEntries(tools.map(([file, option]) => [file, version(file, [option])])),
-  };
+// The versions of what a figure depends on; each tool is a command that tells its version.
+function versions(nginx, tools) {
+  const known = tools.map((tool) => [tool, version(tool, tool === 'wrk' ? '-v' : '--version')]);
+
+  return Object.fromEntries([['nginx', version(nginx, '-v')], ...known]);
 }
 
-// wrk tells its version with a status of 1, and nginx where errors go.
-function version(file, args) {
-  const { stdout, stderr } = spawnSync(file, args, { encoding: 'utf8' });
+// wrk tells it with a status of 1, and nginx where errors go.
+function version(file, option) {
+  const { stdout, stderr } = spawnSync(file, [option], { encoding: 'utf8' });
 
   return /\d+(\.\d+)+/.exec(`${stdout}${stderr}`)?.[0];
 }
 
-// Whether a program is there.
-function has(file) {
-  try {
-    execFileSync('sh', ['-c', 'command -v "$1"', 'sh', file], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
+// A goal, and whether a figure meets it.
+function goal(what, value, { most, least }, unit = '') {
+  const met = (most === undefined || value <= most) && (least === undefined || value >= least);
+  const limit = most === undefined ? `at least ${least}` : `at most ${most}`;
+
+  return { goal: `${what}: ${limit}${unit}`, value, met };
 }
+
+const GOALS = [
+  { head: 'goal', text: (result) => result.goal },
+  { head: 'measured', text: (result) => Number(result.value.toFixed(3)), right: true },
+  { head: '', text: (result) => (result.met ? 'met' : 'MISSED') },
+];
+
+const goalsTable = (goals) => aligned(GOALS, goals);
 
 function save(file, results) {
   fs.writeFileSync(file, `${JSON.stringify(results, undefined, 2)}\n`);
 }
 
-module.exports = { benchmark, has, machine, save };
+module.exports = { benchmark, goal, goalsTable, save, versions };

@@ -1,0 +1,166 @@
+'use strict';
+
+// The tables and the picture of the cost per request, its goals, and the limits that break a run.
+
+const { aligned } = require('../../harness/table');
+const { goal } = require('../benchmark');
+
+const percent = (ratio) => 100 * (ratio - 1);
+const signed = (value, digits = 2) => `${value >= 0 ? '+' : ''}${value.toFixed(digits)}`;
+
+const INSTRUCTIONS = [
+  { head: 'request', text: ({ kind }) => kind },
+  { head: 'nginx', text: ({ name }) => name },
+  { head: 'instructions', text: ({ instructions }) => Math.round(instructions.median), right: true },
+  { head: 'more', text: ({ more }) => signed(more, 0), right: true },
+  { head: '%', text: ({ more, percent }) => (more === 0 ? '' : signed(percent)), right: true },
+];
+
+const SYSCALLS = [
+  { head: 'request', text: ({ kind }) => kind },
+  { head: 'nginx', text: ({ name }) => name },
+  { head: 'system calls', text: ({ syscalls }) => syscalls.total.toFixed(2), right: true },
+  { head: 'added', text: ({ added }) => added.join(', ') || 'none' },
+];
+
+const THROUGHPUT = [
+  { head: 'request', text: ({ kind }) => kind },
+  { head: 'nginx', text: ({ name }) => name },
+  { head: 'requests/s', text: ({ perSecond }) => Math.round(perSecond.median), right: true },
+  { head: 'ratio', text: ({ ratio }) => ratio.median.toFixed(3), right: true },
+  { head: 'half of them in', text: ({ ratio }) => `${ratio.low.toFixed(3)} to ${ratio.high.toFixed(3)}`, right: true },
+  { head: 'CPU us/request', text: ({ microseconds }) => microseconds.median.toFixed(2), right: true },
+  { head: 'ratio', text: ({ timeRatio }) => timeRatio.median.toFixed(3), right: true },
+];
+
+const tables = ({ counts, throughput }) => [
+  aligned(INSTRUCTIONS, counts),
+  aligned(SYSCALLS, counts),
+  aligned(THROUGHPUT, throughput),
+];
+
+const find = (results, kind, name) => results.find((result) => result.kind === kind && result.name === name);
+const kinds = (results) => [...new Set(results.map(({ kind }) => kind))];
+
+function goals({ counts, throughput }) {
+  return kinds(counts).flatMap((kind) => {
+    const defaults = find(counts, kind, 'defaults');
+    const calls = (name) => Number((find(counts, kind, name).moreCalls).toFixed(1));
+
+    return [
+      goal(`${kind}, defaults: instructions more`, defaults.percent, { most: 1 }, ' %'),
+      goal(`${kind}, defaults: requests/s of those of stock`, find(throughput, kind, 'defaults').ratio.median,
+        { least: 0.99 }),
+      goal(`${kind}, defaults: system calls more`, calls('defaults'), { most: 1 }),
+      goal(`${kind}, unused: system calls more`, calls('unused'), { most: 0 }),
+    ];
+  });
+}
+
+// What no machine excuses: the counts are the same on all, but for the compiler.
+const LIMITS = { unused: 0.5, defaults: 10, calls: 1 };
+
+function broken({ counts }) {
+  const found = counts.flatMap(({ kind, name, percent, moreCalls }) => [
+    percent > LIMITS[name] && `${kind}, ${name}: ${percent.toFixed(2)} % more instructions, over ${LIMITS[name]} %`,
+    name === 'unused' && moreCalls >= 0.5 && `${kind}, unused: ${moreCalls.toFixed(2)} system calls more`,
+    moreCalls >= LIMITS.calls + 0.5 && `${kind}, ${name}: ${moreCalls.toFixed(2)} system calls more`,
+  ]);
+
+  return found.filter(Boolean).join('\n');
+}
+
+const COLOURS = ['#4477aa', '#ee7733'];
+const GOAL_COLOUR = '#bb2222';
+
+function picture({ counts, throughput, versions }) {
+  const names = [...new Set(throughput.map(({ name }) => name))].filter((name) => name !== 'stock');
+  const of = (results, kind, value) => names.map((name) => value(find(results, kind, name)));
+  const per = (series) => kinds(counts).map((kind, i) => ({ name: kind, color: COLOURS[i], ...series(kind, i) }));
+
+  const panels = [
+    {
+      title: 'Instructions of the worker per request, more than stock nginx has',
+      unit: '%',
+      series: per((kind) => ({
+        type: 'bar',
+        data: of(counts, kind, (result) => Number(result.percent.toFixed(2))),
+        label: { show: true, position: 'top', formatter: ({ value }) => `${signed(value)} %` },
+      })),
+      line: 1,
+      goal: 'goal: 1 %',
+    },
+    {
+      title: 'System calls of the worker per request, more than stock nginx has',
+      unit: '',
+      series: per((kind) => ({
+        type: 'bar',
+        data: of(counts, kind, (result) => Number(result.moreCalls.toFixed(1))),
+        label: { show: true, position: 'top' },
+      })),
+      line: 1,
+      goal: 'goal: 1',
+      max: 1.5,
+    },
+    {
+      title: 'Requests per second, stock nginx = 1 (box: half of the rounds; line: all)',
+      unit: '',
+      series: per((kind) => ({
+        type: 'boxplot',
+        boxWidth: [12, 30],
+        itemStyle: { color: '#ffffff', borderColor: COLOURS[kinds(counts).indexOf(kind)], borderWidth: 2 },
+        data: of(throughput, kind, ({ ratio }) =>
+          [ratio.lowest, ratio.low, ratio.median, ratio.high, ratio.highest].map((value) => Number(value.toFixed(4)))),
+      })),
+      line: 0.99,
+      goal: 'goal: 0.99',
+      scale: true,
+    },
+  ];
+
+  return stack(panels, names, {
+    text: 'Cost of the module per request on a busy cached connection',
+    subtext: `nginx ${versions.nginx}; stock, module loaded but unused, with defaults, with everything on`,
+  });
+}
+
+const TOP = 90;
+const PANEL = 200;
+const GAP = 62;
+
+// Panels below each other, with the same names below each.
+function stack(panels, names, title) {
+  return {
+    title: { ...title, left: 'center', top: 8, textStyle: { fontSize: 17 } },
+    legend: { top: 56, data: panels[0].series.map(({ name }) => `${name}`), icon: 'rect' },
+    grid: panels.map((_, i) => ({ left: 70, right: 95, top: top(i), height: PANEL - GAP })),
+    xAxis: panels.map((_, i) => ({ type: 'category', gridIndex: i, data: names, axisTick: { show: false } })),
+    yAxis: panels.map(({ unit, scale, max }, i) => ({
+      type: 'value', gridIndex: i, scale, max, splitNumber: 4, axisLabel: { formatter: `{value} ${unit}`.trim() },
+    })),
+    graphic: panels.map((panel, i) => ({
+      type: 'text', left: 70, top: top(i) - 26, style: { text: panel.title, fontSize: 13, fontWeight: 'bold' },
+    })),
+    series: panels.flatMap(({ series, line, goal: text }, i) => series.map((one, j) => ({
+      ...one,
+      xAxisIndex: i,
+      yAxisIndex: i,
+      markLine: j === 0 ? goalLine(line, text) : undefined,
+    }))),
+  };
+}
+
+const top = (i) => TOP + 26 + i * (PANEL + 8);
+const HEIGHT = top(3);
+
+function goalLine(value, text) {
+  return {
+    symbol: 'none',
+    silent: true,
+    lineStyle: { color: GOAL_COLOUR, type: 'dashed', width: 1.5 },
+    label: { formatter: text, color: GOAL_COLOUR },
+    data: [{ yAxis: value }],
+  };
+}
+
+module.exports = { broken, goals, HEIGHT, percent, picture, tables };
