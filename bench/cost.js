@@ -15,8 +15,14 @@ const { added, countSyscalls } = require('./cost/syscalls');
 const { measureThroughput, OTHERS } = require('./cost/throughput');
 const { machine } = require('./machine');
 
-const FULL = { segments: 5, instructions: 400, syscalls: 400, rounds: 15, seconds: 1 };
-const QUICK = { segments: 3, instructions: 100, syscalls: 100, rounds: 2, seconds: 1 };
+const FULL = { launches: 5, instructions: 200, syscalls: 400, rounds: 15 };
+const QUICK = { launches: 2, instructions: 100, syscalls: 100, rounds: 2 };
+
+// the others are much like `defaults`
+const QUICK_NAMES = { counts: ['stock', 'unused', 'defaults'], throughput: ['stock', 'defaults'] };
+
+// seconds
+const TURN = 1;
 
 benchmark('cost', async ({ nginx, moduleFile, directory, quick, file }) => {
   const size = quick ? QUICK : FULL;
@@ -24,21 +30,22 @@ benchmark('cost', async ({ nginx, moduleFile, directory, quick, file }) => {
 
   await setup.startBackend(OTHERS);
 
+  const some = (what) => CONFIGURATIONS.filter(({ name }) => !quick || QUICK_NAMES[what].includes(name));
   const counts = [];
   const throughput = [];
 
   for (const request of REQUESTS) {
     console.log(`request "${request.kind}": ${request.what}`);
 
-    counts.push(...await countAll(setup, CONFIGURATIONS, request, size));
+    counts.push(...await countAll(setup, some('counts'), request, size));
 
-    if (request.log !== 'off') {
+    if (!quick && request.log !== 'off') {
       counts.push(...await countAll(setup, LOGGING, request, size));
     }
   }
 
   for (const request of REQUESTS) {
-    throughput.push(...await compare(setup, request, size));
+    throughput.push(...await compare(setup, some('throughput'), request, size.rounds));
   }
 
   await setup.backend.stop();
@@ -71,10 +78,10 @@ async function countAll(setup, configurations, request, size) {
   for (const configuration of configurations) {
     now = configuration.name;
 
-    const instructions = await countInstructions(await setup.proxy(configuration, request), request,
-      { segments: size.segments, requests: size.instructions });
-    const syscalls = await countSyscalls(await setup.proxy(configuration, request), request,
-      { requests: size.syscalls });
+    const start = (padding) => setup.proxy(configuration, request, padding);
+    const instructions = await countInstructions(start, request,
+      { launches: size.launches, requests: size.instructions });
+    const syscalls = await countSyscalls(await start(), request, { requests: size.syscalls });
 
     const stock = results[0] ?? { instructions, syscalls };
 
@@ -95,10 +102,10 @@ async function countAll(setup, configurations, request, size) {
   return results;
 }
 
-async function compare(setup, request, { rounds, seconds }) {
+async function compare(setup, configurations, request, rounds) {
   const proxies = [];
 
-  for (const configuration of CONFIGURATIONS) {
+  for (const configuration of configurations) {
     proxies.push(await setup.proxy(configuration, request));
   }
 
@@ -106,9 +113,9 @@ async function compare(setup, request, { rounds, seconds }) {
   let over = 0;
   const progress = new Progress(() => `  ${request.kind}: wrk, ${over} of ${all} runs`);
 
-  const results = await measureThroughput(proxies, request, { rounds, seconds, done: () => { over++; } });
+  const results = await measureThroughput(proxies, request, { rounds, seconds: TURN, done: () => { over++; } });
 
   progress.stop();
 
-  return results.map((result, i) => ({ kind: request.kind, name: CONFIGURATIONS[i].name, ...result }));
+  return results.map((result, i) => ({ kind: request.kind, name: configurations[i].name, ...result }));
 }

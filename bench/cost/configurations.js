@@ -52,8 +52,9 @@ class Setup {
   }
 
   // An nginx that is configured, and has yet to be started.
-  async proxy({ withModule, idle = DEFAULT, variables }, request) {
-    const proxy = new Proxy(this.nginx, path.join(this.directory, `nginx-${++this.count}`), __dirname);
+  async proxy({ withModule, idle = DEFAULT, variables }, request, padding = '') {
+    const number = String(++this.count).padStart(3, '0');
+    const proxy = new Proxy(this.nginx, path.join(this.directory, `nginx-${number}${padding}`), __dirname);
 
     await proxy.configure({
       moduleFile: withModule && this.moduleFile,
