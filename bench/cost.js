@@ -64,7 +64,10 @@ benchmark('cost', async ({ nginx, moduleFile, directory, quick, file }) => {
   console.log(`\n${[...report.tables(results), goalsTable(results.goals)].join('\n\n')}\n`);
 
   save(file('json'), results);
-  await draw(file('svg'), report.picture(results), { width: 800, height: report.HEIGHT });
+
+  const { option, size: drawn } = report.picture(results);
+
+  await draw(file('svg'), option, drawn);
 
   return report.broken(results);
 });

@@ -4,6 +4,7 @@
 
 const { aligned } = require('../../harness/table');
 const { goal } = require('../benchmark');
+const { COLOURS, LABEL, stack } = require('../panels');
 const { CONFIGURATIONS } = require('./configurations');
 
 const percent = (ratio) => 100 * (ratio - 1);
@@ -77,12 +78,6 @@ function broken({ counts, quick }) {
   return found.filter(Boolean).join('\n');
 }
 
-const COLOURS = ['#4477aa', '#ee7733'];
-const GOAL_COLOUR = '#bb2222';
-
-// the line of a goal may run behind it
-const LABEL = { show: true, position: 'top', backgroundColor: '#ffffff', padding: [1, 3] };
-
 function picture({ counts, throughput, versions }) {
   const names = CONFIGURATIONS.map(({ name }) => name).filter((name) => name !== 'stock');
   const more = Math.max(1, ...counts.map(({ percent }) => percent));
@@ -107,7 +102,6 @@ function picture({ counts, throughput, versions }) {
     },
     {
       title: 'System calls of the worker per request, more than stock nginx has',
-      unit: '',
       series: per((kind) => ({
         type: 'bar',
         data: of(counts, kind, (result) => Number(result.moreCalls.toFixed(1))),
@@ -119,7 +113,6 @@ function picture({ counts, throughput, versions }) {
     },
     {
       title: 'Requests per second, stock nginx = 1 (box: half of the rounds; line: all)',
-      unit: '',
       series: per((kind) => ({
         type: 'boxplot',
         boxWidth: [12, 30],
@@ -133,49 +126,10 @@ function picture({ counts, throughput, versions }) {
     },
   ];
 
-  return stack(panels, names, {
+  return stack(panels.map((panel) => ({ ...panel, names })), {
     text: 'Cost of the module per request on a busy cached connection',
     subtext: `nginx ${versions.nginx}; stock, module loaded but unused, with defaults, with everything on`,
   });
 }
 
-const TOP = 90;
-const PANEL = 200;
-const GAP = 62;
-
-// Panels below each other, with the same names below each.
-function stack(panels, names, title) {
-  return {
-    title: { ...title, left: 'center', top: 8, textStyle: { fontSize: 17 } },
-    legend: { top: 56, data: panels[0].series.map(({ name }) => `${name}`), icon: 'rect' },
-    grid: panels.map((_, i) => ({ left: 70, right: 95, top: top(i), height: PANEL - GAP })),
-    xAxis: panels.map((_, i) => ({ type: 'category', gridIndex: i, data: names, axisTick: { show: false } })),
-    yAxis: panels.map(({ unit, scale, max }, i) => ({
-      type: 'value', gridIndex: i, scale, max, splitNumber: 4, axisLabel: { formatter: `{value} ${unit}`.trim() },
-    })),
-    graphic: panels.map((panel, i) => ({
-      type: 'text', left: 70, top: top(i) - 26, style: { text: panel.title, fontSize: 13, fontWeight: 'bold' },
-    })),
-    series: panels.flatMap(({ series, line, goal: text }, i) => series.map((one, j) => ({
-      ...one,
-      xAxisIndex: i,
-      yAxisIndex: i,
-      markLine: j === 0 ? goalLine(line, text) : undefined,
-    }))),
-  };
-}
-
-const top = (i) => TOP + 26 + i * (PANEL + 8);
-const HEIGHT = top(3);
-
-function goalLine(value, text) {
-  return {
-    symbol: 'none',
-    silent: true,
-    lineStyle: { color: GOAL_COLOUR, type: 'dashed', width: 1.5 },
-    label: { formatter: text, color: GOAL_COLOUR },
-    data: [{ yAxis: value }],
-  };
-}
-
-module.exports = { broken, goals, HEIGHT, percent, picture, tables };
+module.exports = { broken, goals, percent, picture, tables };
