@@ -8,6 +8,7 @@ const path = require('node:path');
 
 const { makeDirectory } = require('../harness/directory');
 const { aligned } = require('../harness/table');
+const { draw } = require('./chart');
 
 // Runs a benchmark: `run` gets what it is run with, and returns an error message when a limit is broken.
 function benchmark(name, run) {
@@ -77,10 +78,17 @@ const GOALS = [
   { head: '', text: (result) => (result.met ? 'met' : 'MISSED') },
 ];
 
-const goalsTable = (goals) => aligned(GOALS, goals);
+// Prints, keeps and draws results the way that their report has it, and returns what breaks a limit.
+async function present(results, report, file) {
+  const goals = report.goals(results);
+  const { option, size } = report.picture(results);
 
-function save(file, results) {
-  fs.writeFileSync(file, `${JSON.stringify(results, undefined, 2)}\n`);
+  console.log(`\n${[...report.tables(results), aligned(GOALS, goals)].join('\n\n')}\n`);
+
+  fs.writeFileSync(file('json'), `${JSON.stringify({ ...results, goals }, undefined, 2)}\n`);
+  await draw(file('svg'), option, size);
+
+  return report.broken(results);
 }
 
-module.exports = { benchmark, goal, goalsTable, save, versions };
+module.exports = { benchmark, goal, present, versions };

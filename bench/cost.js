@@ -5,8 +5,7 @@
 // What the module costs per request: instructions, system calls and requests per second, beside stock nginx.
 
 const { Progress } = require('../harness/progress');
-const { benchmark, goalsTable, save, versions } = require('./benchmark');
-const { draw } = require('./chart');
+const { benchmark, present, versions } = require('./benchmark');
 const { CONFIGURATIONS, LOGGING, Setup } = require('./cost/configurations');
 const { countInstructions } = require('./cost/instructions');
 const report = require('./cost/report');
@@ -50,26 +49,14 @@ benchmark('cost', async ({ nginx, moduleFile, directory, quick, file }) => {
 
   await setup.backend.stop();
 
-  const results = {
+  return present({
     machine: machine(),
     versions: versions(nginx, ['valgrind', 'strace', 'wrk']),
     quick,
     size,
     counts,
     throughput,
-  };
-
-  results.goals = report.goals(results);
-
-  console.log(`\n${[...report.tables(results), goalsTable(results.goals)].join('\n\n')}\n`);
-
-  save(file('json'), results);
-
-  const { option, size: drawn } = report.picture(results);
-
-  await draw(file('svg'), option, drawn);
-
-  return report.broken(results);
+  }, report, file);
 });
 
 // The instructions and system calls of some configurations; each is compared with the first.

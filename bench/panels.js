@@ -8,7 +8,7 @@ const GOAL_COLOUR = '#bb2222';
 // the line of a goal may run behind it
 const LABEL = { show: true, position: 'top', backgroundColor: '#ffffff', padding: [1, 3] };
 
-const TOP = 116;
+const TOP = 130;
 const PANEL = 146;
 const GAP = 62;
 const WIDTH = 800;
@@ -22,7 +22,7 @@ function stack(panels, title) {
     size: { width: WIDTH, height: top(panels.length) - GAP + 40 },
     option: {
       title: { ...title, left: 'center', top: 8, textStyle: { fontSize: 17 } },
-      legend: { top: 56, data: panels[0].series.map(({ name }) => name), icon: 'rect' },
+      legend: { top: 72, data: panels[0].series.map(({ name }) => name), icon: 'rect' },
       grid: panels.map((_, i) => ({ left: 70, right: 95, top: top(i), height: PANEL })),
       xAxis: panels.map(({ names }, i) => ({
         type: 'category', gridIndex: i, data: names, axisTick: { show: false }, axisLabel: { interval: 0 },

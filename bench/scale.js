@@ -8,8 +8,7 @@
 const { Client } = require('../harness/client');
 const { Progress } = require('../harness/progress');
 const { spread } = require('../harness/statistics');
-const { benchmark, goalsTable, save, versions } = require('./benchmark');
-const { draw } = require('./chart');
+const { benchmark, present, versions } = require('./benchmark');
 const { machine } = require('./machine');
 const { countInstructions, one } = require('./scale/instructions');
 const { buildCounter, measureMemory } = require('./scale/memory');
@@ -28,7 +27,7 @@ const FULL = {
     { idle: 1000, upstreams: 1000, keep: 5 },
   ],
   memory: (most) => ({ few: 1000, many: most }),
-  stalls: (most) => ({ idle: most, keep: 4, repeats: 3 }),
+  stalls: (most) => ({ idle: most, keep: 4, repeats: 2 }),
   upstreams: 1000,
 };
 
@@ -72,17 +71,7 @@ benchmark('scale', async ({ nginx, moduleFile, directory, quick, file }) => {
 
   progress.stop();
 
-  results.goals = report.goals(results);
-
-  console.log(`\n${[...report.tables(results), goalsTable(results.goals)].join('\n\n')}\n`);
-
-  save(file('json'), results);
-
-  const { option, size: drawn } = report.picture(results);
-
-  await draw(file('svg'), option, drawn);
-
-  return report.broken(results);
+  return present(results, report, file);
 });
 
 // Each of the cases, with stock nginx and with the module.
@@ -127,7 +116,9 @@ function stalls(setup, { idle, keep, repeats }) {
       found.push(await measureExpiry(await Scene.make(setup, { withModule, keep, most: idle }), { idle, overdue }));
     }
 
-    return { idle, longest: spread(found.map(({ longest }) => longest)), quiet: spread(found.map(({ quiet }) => quiet)) };
+    const all = (what) => spread(found.map((each) => each[what]));
+
+    return { idle, longest: all('longest'), quiet: all('quiet') };
   });
 }
 

@@ -23,7 +23,7 @@ class Client {
 
   constructor(socket) {
     this.socket = socket;
-    this.received = Buffer.alloc(0);
+    this.expectAnswer();
 
     socket.setNoDelay(true);
     socket.setTimeout(ANSWER_WITHIN);
@@ -57,27 +57,27 @@ class Client {
   }
 
   receive(data) {
-    this.received = this.received.length > 0 ? Buffer.concat([this.received, data]) : data;
+    this.chunks.push(data);
+    this.size += data.length;
 
-    const end = this.received.indexOf(HEAD_END);
+    // a large answer comes in many pieces: they are put together twice, and not each time
+    this.answer ??= readHead(this.chunks);
 
-    if (end === -1) {
+    if (!this.answer || this.size < this.answer.end) {
       return;
     }
 
-    const head = this.received.toString('latin1', 0, end);
-    const start = end + HEAD_END.length;
-    const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
+    const { status, start, end } = this.answer;
+    const body = Buffer.concat(this.chunks).subarray(start, end);
 
-    if (this.received.length < start + length) {
-      return;
-    }
-
-    const body = this.received.subarray(start, start + length);
-    const status = Number(head.split(' ', 2)[1]);
-
-    this.received = this.received.subarray(start + length);
+    this.expectAnswer();
     this.settle(({ resolve }) => resolve({ status, body }));
+  }
+
+  expectAnswer() {
+    this.chunks = [];
+    this.size = 0;
+    this.answer = undefined;
   }
 
   fail(error) {
@@ -93,6 +93,22 @@ class Client {
       how(waiting);
     }
   }
+}
+
+// The status of an answer, and where its body starts and ends; nothing before all of the head is there.
+function readHead(chunks) {
+  const received = Buffer.concat(chunks);
+  const headEnd = received.indexOf(HEAD_END);
+
+  if (headEnd === -1) {
+    return undefined;
+  }
+
+  const head = received.toString('latin1', 0, headEnd);
+  const start = headEnd + HEAD_END.length;
+  const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
+
+  return { status: Number(head.split(' ', 2)[1]), start, end: start + length };
 }
 
 // The bytes of a GET.

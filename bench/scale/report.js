@@ -133,8 +133,8 @@ function picture({ instructions, memory, stalls, status, versions }) {
 
   return stack(panels, {
     text: 'Many idle connections',
-    subtext: `nginx ${versions.nginx}; memory per idle connection: ${stock} bytes, with the module ${module}; ` +
-      `status of ${status[0].upstreams} upstreams: ${pages}`,
+    subtext: `nginx ${versions.nginx}; memory per idle connection: ${stock} bytes, with the module ${module}\n` +
+      `time of the status of ${status[0].upstreams} upstreams: ${pages}`,
   });
 }
 

@@ -14,8 +14,7 @@ const QUIET = 300;
 const STATUS_REQUESTS = 20;
 
 async function startProber(port) {
-  const process = startNode(path.join(__dirname, 'prober.js'), []);
-  const prober = new Remote(process);
+  const prober = new Remote(startNode(path.join(__dirname, 'prober.js'), []));
 
   await prober.call('connect', port);
 
