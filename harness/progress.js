@@ -7,9 +7,10 @@ const terminal = process.stdout.isTTY;
 const EVERY = terminal ? 200 : 3000;
 
 class Progress {
-  constructor(text) {
+  // A run that takes minutes may have fewer lines, `seconds` apart.
+  constructor(text, seconds = 0) {
     this.text = text;
-    this.timer = setInterval(() => this.show(), EVERY);
+    this.timer = setInterval(() => this.show(), terminal ? EVERY : Math.max(EVERY, 1000 * seconds));
   }
 
   show() {

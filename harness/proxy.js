@@ -24,9 +24,10 @@ class Proxy {
     fs.mkdirSync(directory, { recursive: true });
   }
 
-  // `backend` is an address, `idle` the directive on idle connections; stock nginx has no `moduleFile`. The template may
-  // have further values. There are as many upstreams as clients, all alike, unless they are given.
-  async configure({ moduleFile, backend, idle, clients, upstreams = alike({ backend, idle, clients }), ...values }) {
+  // Each of the `upstreams` has a `name`, its `backend` as an address, and in `idle` the directive on idle connections.
+  // Where they are not given there are as many as `clients`, all alike. `http` is a directive that holds for all.
+  // Stock nginx has no `moduleFile`. The template may have further values.
+  async configure({ moduleFile, backend, idle, clients, upstreams, http = '', ...values }) {
     [this.port, this.stallPort] = await freePorts(2);
 
     const main = fill(path.join(this.templates, 'nginx.conf'), {
@@ -38,9 +39,11 @@ class Proxy {
       stall_port: this.stallPort,
     });
 
+    const blocks = (upstreams ?? alike({ backend, idle, clients }))
+      .map((upstream) => fill(path.join(__dirname, 'upstream.conf'), upstream));
+
     fs.writeFileSync(this.file('nginx.conf'), main);
-    fs.writeFileSync(this.file('upstreams.conf'),
-      upstreams.map((upstream) => fill(path.join(__dirname, 'upstream.conf'), upstream)).join('\n'));
+    fs.writeFileSync(this.file('upstreams.conf'), [http, ...blocks].join('\n'));
   }
 
   // A wrapper is a command that runs nginx in its own process, such as valgrind with its options.

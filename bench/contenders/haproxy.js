@@ -1,7 +1,8 @@
 'use strict';
 
 // HAProxy has no age at which an idle connection to a server goes: each pool-purge-delay it closes half of those that
-// it has too many of.
+// it has too many of. With retry-on it sends a request again, whatever its method, when the server closes the
+// connection without an answer.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -14,9 +15,10 @@ module.exports = {
   version: ({ root, env }) => [haproxy(root), ['-v'], env],
 
   settings: [
-    { text: 'http-reuse safe (default)', reuse: 'safe', server: '' },
-    { text: 'http-reuse always', reuse: 'always', server: '' },
+    { text: 'http-reuse safe (default)', reuse: 'safe' },
+    { text: 'http-reuse always', reuse: 'always' },
     { text: 'always, pool-purge-delay 900ms', reuse: 'always', server: 'pool-purge-delay 900ms' },
+    { text: 'always, retry-on empty-response', reuse: 'always', retry: 'retry-on conn-failure empty-response' },
   ],
 
   command({ fetched: { root, env }, port, directory, upstreams }) {
@@ -47,7 +49,8 @@ function backend({ name, address, setting }) {
   return `
 backend ${name}
     http-reuse ${setting.reuse}
-    server s ${address} ${setting.server}
+    ${setting.retry ?? ''}
+    server s ${address} ${setting.server ?? ''}
 `;
 }
 

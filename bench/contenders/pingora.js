@@ -26,8 +26,10 @@ module.exports = {
       '--target-dir', path.join(store, 'cargo'),
     ], { CMAKE: path.join(root, 'usr/bin/cmake'), ...env });
 
-    return { binary: path.join(store, 'cargo/release/pingora-contender') };
+    return { binary: binary(store) };
   },
+
+  takesLong: (store) => !fs.existsSync(binary(store)),
 
   version() {
     const lock = fs.readFileSync(path.join(SOURCE, 'Cargo.lock'), 'utf8');
@@ -35,12 +37,16 @@ module.exports = {
     return /name = "pingora-proxy"\nversion = "(.*)"/.exec(lock)[1];
   },
 
-  command({ fetched: { binary }, port, directory, upstreams }) {
+  command({ fetched, port, directory, upstreams }) {
     const file = path.join(directory, 'upstreams');
     const lines = upstreams.map(({ name, address, setting }) => `${name} ${address} ${setting.milliseconds ?? '-'}\n`);
 
     fs.writeFileSync(file, lines.join(''));
 
-    return { file: binary, args: [port, file] };
+    return { file: fetched.binary, args: [port, file] };
   },
 };
+
+function binary(store) {
+  return path.join(store, 'cargo/release/pingora-contender');
+}

@@ -10,6 +10,7 @@
 const http = require('node:http');
 const { monitorEventLoopDelay } = require('node:perf_hooks');
 
+const { goFirst } = require('./priority');
 const { Sample } = require('./sample');
 
 const [timeout, busy] = [Number(process.argv[2]), process.argv[3] === 'busy'];
@@ -102,7 +103,9 @@ function answer(request, response) {
   const age = client.receive(Number(number), now);
 
   request.resume().on('end', () => {
-    response.writeHead(200, { 'X-Connection': socket.number, 'X-Idle': age, 'Keep-Alive': `timeout=${timeout / 1000}` });
+    response.setHeader('X-Connection', socket.number);
+    response.setHeader('X-Idle', age);
+    response.setHeader('Keep-Alive', `timeout=${timeout / 1000}`);
     response.end('ok\n');
   });
 
@@ -126,6 +129,8 @@ process.on('message', () => {
 });
 
 process.on('disconnect', () => process.exit());
+
+goFirst();
 
 async function main() {
   const close = await listen((socket) => socket.destroy());

@@ -3,21 +3,25 @@
 // What came of one contender's requests of one class.
 
 const BIN = 20;
+const [REUSED, FAILED, FRESH] = [0, 1, 2];
+// so many are told with all that is known
+const TOLD = 10;
 
 class Cell {
-  constructor(contender, kind, timeout) {
-    Object.assign(this, { contender, kind, timeout });
+  constructor(kind, timeout) {
+    Object.assign(this, { kind, timeout });
 
     this.requests = 0;
     // those whose client had an answer to the request before, so that there was a connection to use again
     this.chances = 0;
-    // of these, those that came to the backend before its time was over
+    // of these, those that an oracle sends on the old connection: they come to the backend before its time is over, or
+    // before it has looked at its clock
     this.ideal = 0;
     this.reused = 0;
     this.failures = [];
     // failures that are none of a reuse
     this.strange = [];
-    // by idle age: how many reuses were answered, and how many failed
+    // by idle age: how many were answered on the old connection, failed on it, and were answered on another
     this.ages = new Map();
   }
 
@@ -26,12 +30,9 @@ class Cell {
 
     if (chance) {
       this.chances++;
-      this.ideal += age < this.timeout ? 1 : 0;
-    }
-
-    if (reused) {
-      this.reused++;
-      this.at(age).answered++;
+      this.ideal += age < this.timeout || reused ? 1 : 0;
+      this.reused += reused ? 1 : 0;
+      this.at(age)[reused ? REUSED : FRESH]++;
     }
   }
 
@@ -42,17 +43,24 @@ class Cell {
     if (chance) {
       this.chances++;
       this.failures.push(failure);
-      this.at(failure.age).failed++;
+      this.at(failure.age)[FAILED]++;
     } else {
       this.strange.push(failure);
     }
   }
 
+  // Failures that are found to have another reason.
+  moveStrange(isStrange) {
+    this.strange.push(...this.failures.filter(isStrange));
+    this.failures = this.failures.filter((failure) => !isStrange(failure));
+  }
+
+  // The backend's clock is ahead by the way of the answer before, and goes on while the request is on its way.
   at(age) {
-    const bin = Math.floor(age / BIN) * BIN;
+    const bin = Math.floor((age - 2 * (this.kind.latency ?? 0)) / BIN) * BIN;
 
     if (!this.ages.has(bin)) {
-      this.ages.set(bin, { answered: 0, failed: 0 });
+      this.ages.set(bin, [0, 0, 0]);
     }
 
     return this.ages.get(bin);
@@ -80,7 +88,7 @@ class Cell {
       deliveredTwice: twice,
       how: countBy(failures, ({ how }) => how),
       ages: Object.fromEntries([...this.ages].sort(([a], [b]) => a - b)),
-      failures,
+      failures: failures.slice(0, TOLD),
       strange,
     };
   }

@@ -7,12 +7,24 @@ const http = require('node:http');
 const { send } = require('../../harness/load');
 const { sleep } = require('../../harness/wait');
 
+// Some proxies pass on what the backend tells of its connections, as if it were of theirs: no reason not to keep one.
+class Agent extends http.Agent {
+  constructor() {
+    super({ keepAlive: true, maxSockets: 1 });
+  }
+
+  keepSocketAlive(socket) {
+    socket.unref();
+    return true;
+  }
+}
+
 class Client {
   constructor(name, cell, port) {
     Object.assign(this, { name, cell, port });
 
     // to share a connection to the proxy would be to share the proxy's session
-    this.agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    this.agent = new Agent();
     this.sent = 0;
   }
 
@@ -42,10 +54,10 @@ class Client {
       if (statusCode === 200) {
         this.answer(headers, chance);
       } else {
-        this.fail({ path, how: `status ${statusCode}`, age: this.age(sentAt) }, chance);
+        this.fail({ path, at: Math.round(sentAt), how: `status ${statusCode}`, age: this.age(sentAt) }, chance);
       }
     } catch (error) {
-      this.fail({ path, how: error.code ?? error.message, age: this.age(sentAt) }, chance);
+      this.fail({ path, at: Math.round(sentAt), how: error.code ?? error.message, age: this.age(sentAt) }, chance);
     }
   }
 

@@ -4,6 +4,10 @@
 // is a port; what comes there goes to the backend's port, and back, that much later: data, FIN and RST.
 
 const net = require('node:net');
+const { monitorEventLoopDelay } = require('node:perf_hooks');
+
+const { goFirst } = require('./priority');
+const { Sample } = require('./sample');
 
 const [target, ...latencies] = process.argv.slice(2).map(Number);
 
@@ -27,6 +31,14 @@ function carry(from, to, latency) {
   from.on('error', () => later(() => to.resetAndDestroy()));
 }
 
+const lag = monitorEventLoopDelay();
+
+// the answer to whoever asks how it was
+process.on('message', () => process.send({ lag: Sample.ofLag(lag) }));
+
 process.on('disconnect', () => process.exit());
+
+goFirst();
+lag.enable();
 
 Promise.all(latencies.map(listen)).then((ports) => process.send({ ports }));
