@@ -7,7 +7,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 const { makeDirectory } = require('../harness/directory');
-const { aligned } = require('../harness/table');
+const { aligned, markdown } = require('../harness/table');
 const { draw } = require('./chart');
 
 // Runs a benchmark: `run` gets what it is run with, and returns an error message when a limit is broken.
@@ -83,8 +83,11 @@ async function present(results, report, file) {
   const goals = report.goals(results);
   const { option, size } = report.picture(results);
 
-  console.log(`\n${[...report.tables(results), aligned(GOALS, goals)].join('\n\n')}\n`);
+  const tables = (layout) => [...report.tables(results, layout), layout(GOALS, goals)].join('\n\n');
 
+  console.log(`\n${tables(aligned)}\n`);
+
+  fs.writeFileSync(file('md'), `${tables(markdown)}\n`);
   fs.writeFileSync(file('json'), `${JSON.stringify({ ...results, goals }, undefined, 2)}\n`);
   await draw(file('svg'), option, size);
 

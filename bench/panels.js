@@ -28,7 +28,8 @@ function stack(panels, title) {
         type: 'category', gridIndex: i, data: names, axisTick: { show: false }, axisLabel: { interval: 0 },
       })),
       yAxis: panels.map(({ unit = '', scale, max }, i) => ({
-        type: 'value', gridIndex: i, scale, max, splitNumber: 4, axisLabel: { formatter: `{value} ${unit}`.trim() },
+        type: 'value', gridIndex: i, scale, max, splitNumber: 4, boundaryGap: [0, '15%'],
+        axisLabel: { formatter: `{value} ${unit}`.trim() },
       })),
       graphic: panels.map((panel, i) => ({
         type: 'text', left: 70, top: top(i) - 26, style: { text: panel.title, fontSize: 13, fontWeight: 'bold' },

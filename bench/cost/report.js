@@ -2,7 +2,6 @@
 
 // The tables and the picture of the cost per request, its goals, and the limits that break a run.
 
-const { aligned } = require('../../harness/table');
 const { goal } = require('../benchmark');
 const { COLOURS, LABEL, stack } = require('../panels');
 const { CONFIGURATIONS } = require('./configurations');
@@ -37,10 +36,11 @@ const THROUGHPUT = [
   { head: 'ratio', text: ({ timeRatio }) => timeRatio.median.toFixed(3), right: true },
 ];
 
-const tables = ({ counts, throughput }) => [
-  aligned(INSTRUCTIONS, counts),
-  aligned(SYSCALLS, counts),
-  aligned(THROUGHPUT, throughput),
+// In a layout of harness/table.js.
+const tables = ({ counts, throughput }, layout) => [
+  layout(INSTRUCTIONS, counts),
+  layout(SYSCALLS, counts),
+  layout(THROUGHPUT, throughput),
 ];
 
 const find = (results, kind, name) => results.find((result) => result.kind === kind && result.name === name);

@@ -2,7 +2,6 @@
 
 // The tables and the picture of what many idle connections cost, its goals, and the limits that break a run.
 
-const { aligned } = require('../../harness/table');
 const { goal } = require('../benchmark');
 const { COLOURS, LABEL, stack } = require('../panels');
 
@@ -43,11 +42,12 @@ const STATUS = [
   { head: 'stall in ms', text: ({ stall }) => ms(stall), right: true },
 ];
 
-const tables = ({ instructions, memory, stalls, status }) => [
-  aligned(INSTRUCTIONS, instructions),
-  aligned(MEMORY, memory),
-  aligned(STALLS, stalls),
-  aligned(STATUS, status),
+// In a layout of harness/table.js.
+const tables = ({ instructions, memory, stalls, status }, layout) => [
+  layout(INSTRUCTIONS, instructions),
+  layout(MEMORY, memory),
+  layout(STALLS, stalls),
+  layout(STATUS, status),
 ];
 
 const own = (results) => results.filter(({ withModule }) => withModule);
