@@ -46,6 +46,8 @@ function stack(panels, title) {
 
 function goalLine(value, text) {
   return {
+    // behind bars and labels
+    z: 1,
     symbol: 'none',
     silent: true,
     lineStyle: { color: GOAL_COLOUR, type: 'dashed', width: 1.5 },
