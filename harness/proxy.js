@@ -32,6 +32,8 @@ class Proxy {
 
     const main = fill(path.join(this.templates, 'nginx.conf'), {
       ...values,
+      backend,
+      idle,
       load_module: moduleFile ? `load_module ${path.resolve(moduleFile)};` : '',
       port: this.port,
       stall_port: this.stallPort,
@@ -44,10 +46,12 @@ class Proxy {
     fs.writeFileSync(this.file('upstreams.conf'), [http, ...blocks].join('\n'));
   }
 
-  async start() {
-    const args = ['-p', `${this.directory}/`, '-c', 'nginx.conf', '-e', 'error.log'];
+  // A wrapper is a command that runs nginx in its own process, such as valgrind with its options.
+  async start(wrapper = []) {
+    const own = [this.binary, '-p', `${this.directory}/`, '-c', 'nginx.conf', '-e', 'error.log'];
+    const [file, ...args] = [...wrapper, ...own];
 
-    this.process = startProgram(this.binary, args);
+    this.process = startProgram(file, args);
 
     // an error for those who need nginx; nobody does when it is stopped
     this.ended = this.process.ended.then((how) => {

@@ -7,7 +7,7 @@ const { setTimeout: sleep } = require('node:timers/promises');
 const POLL = 5;
 
 // Waits until the condition holds, and returns what it returned.
-async function until(condition, milliseconds, what) {
+async function until(condition, milliseconds, what, poll = POLL) {
   const end = Date.now() + milliseconds;
 
   for (;;) {
@@ -21,7 +21,7 @@ async function until(condition, milliseconds, what) {
       throw new Error(`${what}: not within ${milliseconds} ms`);
     }
 
-    await sleep(POLL);
+    await sleep(poll);
   }
 }
 
