@@ -53,9 +53,11 @@ pub struct Idle {
     since: Msec,
     /// From when on it must not be used.
     deadline: Msec,
-    /// The timeout that the backend has told.
-    hint: Option<Msec>,
+    /// The timeout that the backend has told; `UNTOLD` for none, since there are many of these values.
+    hint: Msec,
 }
+
+const UNTOLD: Msec = Msec::MAX;
 
 /// Whether a request may be sent on an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +120,12 @@ impl Policy {
     pub fn idle(&self, since: Msec, hint: Option<Msec>) -> Idle {
         let deadline = since.saturating_add(self.limit(self.timeout(hint)));
 
-        Idle { since, deadline, hint }
+        Idle { since, deadline, hint: hint.unwrap_or(UNTOLD) }
     }
 
     /// What it counts as when the connection's time is over.
     pub fn expiry(&self, idle: &Idle) -> Close {
-        if self.timeout.is_some() || (self.hint && idle.hint.is_some()) {
+        if self.timeout.is_some() || (self.hint && idle.hint().is_some()) {
             Close::Margin
         } else {
             Close::Keepalive
@@ -159,7 +161,7 @@ impl Idle {
 
     /// The timeout that the backend has told.
     pub fn hint(&self) -> Option<Msec> {
-        self.hint
+        (self.hint != UNTOLD).then_some(self.hint)
     }
 }
 

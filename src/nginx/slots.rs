@@ -1,5 +1,5 @@
 //! Memory for what is kept with each request: it is taken from a list of free slots, and goes back there when the
-//! request is over. A worker that has seen its busiest moment allocates no more, and the request's pool does not grow.
+//! request is over. So a worker seldom allocates any, and the request's pool does not grow.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -8,9 +8,13 @@ use core::ptr::{self, NonNull};
 
 use nginx_sys::{ngx_calloc, ngx_pool_cleanup_t, ngx_pool_t};
 
+/// How many free slots a worker keeps; what a burst of more requests has needed is freed after it.
+const MAX_FREE: usize = 256;
+
 /// The free slots of a worker.
 pub struct Slots<T> {
     free: Cell<*mut Slot<T>>,
+    n: Cell<usize>,
 }
 
 /// A value that is cleaned up with a pool.
@@ -26,7 +30,7 @@ unsafe impl<T> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
     pub const fn new() -> Self {
-        Self { free: Cell::new(ptr::null_mut()) }
+        Self { free: Cell::new(ptr::null_mut()), n: Cell::new(0) }
     }
 
     /// Puts the value into a slot. nginx calls the handler with it when it destroys the pool.
@@ -36,8 +40,8 @@ impl<T> Slots<T> {
         value: T,
         handler: unsafe extern "C" fn(*mut c_void),
     ) -> Option<NonNull<T>> {
-        // SAFETY: null, or a slot that is not in use.
-        let slot = unsafe { self.take(pool).as_mut() }?;
+        // SAFETY: it is a slot that is not in use.
+        let slot = unsafe { self.take(pool)?.as_mut() };
         let value = NonNull::from(slot.value.write(value));
 
         slot.cleanup = ngx_pool_cleanup_t {
@@ -51,18 +55,11 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    fn take(&self, pool: &ngx_pool_t) -> *mut Slot<T> {
-        let slot = self.free.get();
+    fn take(&self, pool: &ngx_pool_t) -> Option<NonNull<Slot<T>>> {
+        // SAFETY: a pool has a log.
+        let new = || unsafe { ngx_calloc(mem::size_of::<Slot<T>>(), pool.log) };
 
-        // SAFETY: null, or a free slot.
-        match unsafe { slot.as_ref() } {
-            Some(free) => {
-                self.free.set(free.next);
-                slot
-            }
-            // SAFETY: a pool has a log.
-            None => unsafe { ngx_calloc(mem::size_of::<Slot<T>>(), pool.log) }.cast(),
-        }
+        self.pop().or_else(|| NonNull::new(new().cast()))
     }
 
     /// Takes the slot of a value back.
@@ -74,23 +71,37 @@ impl<T> Slots<T> {
         // the value is what a slot begins with
         let slot = value.cast::<Slot<T>>();
 
-        // SAFETY: the caller's promise. nginx has yet to read what comes after this cleanup, and so the slot has a link
-        // of its own.
-        unsafe { (*slot).next = self.free.get() };
-        self.free.set(slot);
+        // nginx has yet to read what comes after the cleanup of this slot, so it is one of those before that goes
+        if self.n.get() == MAX_FREE {
+            self.drop_one();
+        }
+
+        // SAFETY: the caller's promise.
+        unsafe { (*slot).next = self.free.replace(slot) };
+        self.n.set(self.n.get().wrapping_add(1));
     }
 
     /// Frees the slots that are free: the worker ends.
     pub fn clear(&self) {
-        let mut slot = self.free.replace(ptr::null_mut());
-
-        // SAFETY: null, or a free slot.
-        while let Some(free) = unsafe { slot.as_ref() } {
-            let next = free.next;
-
-            // SAFETY: `take` allocated it, and nothing refers to it.
-            unsafe { libc::free(slot.cast()) };
-            slot = next;
+        while self.n.get() > 0 {
+            self.drop_one();
         }
+    }
+
+    fn drop_one(&self) {
+        if let Some(slot) = self.pop() {
+            // SAFETY: `take` allocated it, and nothing refers to it.
+            unsafe { libc::free(slot.as_ptr().cast()) };
+        }
+    }
+
+    fn pop(&self) -> Option<NonNull<Slot<T>>> {
+        let slot = NonNull::new(self.free.get())?;
+
+        // SAFETY: it is a free slot.
+        self.free.set(unsafe { slot.as_ref() }.next);
+        self.n.set(self.n.get().wrapping_sub(1));
+
+        Some(slot)
     }
 }
