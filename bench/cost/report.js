@@ -62,10 +62,10 @@ function goals({ counts, throughput }) {
 }
 
 // What no machine excuses: the counts are the same on all, but for the compiler.
-const LIMITS = { unused: 0.5, defaults: 12 };
+const LIMITS = { unused: 0.5, defaults: 5 };
 
 // with few runs, where malloc finds its places can come to a percent
-const QUICK_LIMITS = { unused: 2, defaults: 15 };
+const QUICK_LIMITS = { unused: 2, defaults: 7 };
 
 function broken({ counts, quick }) {
   const limits = quick ? QUICK_LIMITS : LIMITS;

@@ -68,7 +68,7 @@ function drawFailures(file, results) {
   draw(file, {
     title: [
       ...heading('Failed reuses of idle connections, over how many are reused',
-        'POSTs to a backend that closes idle connections after 1 s. Best is the lower right corner.'),
+        'POSTs to a backend that closes idle connections after 1 s. In the shaded band none failed; best is its right end.'),
       ...PANELS.map(subheading),
       source(results, 848),
     ],
