@@ -27,6 +27,7 @@ mod status;
 mod tries;
 mod upstream;
 mod variables;
+mod worker;
 mod zone;
 
 /// The module, as ngx's traits see it.

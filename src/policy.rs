@@ -15,9 +15,13 @@ const DEFAULT_MARGIN: Msec = 1000;
 /// to the 19,600 that nginx takes for a small proxied request (0.13 %).
 const DEFAULT_PROBE: Msec = 0;
 
-/// After a try no longer than this, the idle age is counted from its start: too early by this much at the most, never
-/// too late, and the kernel need not be asked.
+/// After a try no longer than this by nginx's clock, the idle age is counted from its start: a little too early, never too
+/// late, and the kernel need not be asked.
 const SHORT_TRY: Msec = 5;
+
+/// No connection stays for longer, whatever its backend says: ten years. nginx compares times by their difference, which
+/// has to be far from overflowing.
+const MAX_STAY: Msec = 10 * 365 * 24 * 3600 * 1000;
 
 /// What the configuration says about an upstream's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub struct Idle {
     since: Msec,
     /// From when on it must not be used.
     deadline: Msec,
-    /// The timeout that the backend has told; `UNTOLD` for none, since there are many of these values.
+    /// The timeout that the backend has told, or `UNTOLD`: an Option would take 8 bytes more for each connection.
     hint: Msec,
 }
 
@@ -118,17 +122,17 @@ impl Policy {
 
     /// What follows for a connection that has been idle since then.
     pub fn idle(&self, since: Msec, hint: Option<Msec>) -> Idle {
-        let deadline = since.saturating_add(self.limit(self.timeout(hint)));
+        let stay = self.limit(self.timeout(hint)).min(MAX_STAY);
+        let deadline = since.saturating_add(stay);
 
         Idle { since, deadline, hint: hint.unwrap_or(UNTOLD) }
     }
 
     /// What it counts as when the connection's time is over.
     pub fn expiry(&self, idle: &Idle) -> Close {
-        if self.timeout.is_some() || (self.hint && idle.hint().is_some()) {
-            Close::Margin
-        } else {
-            Close::Keepalive
+        match self.timeout(idle.hint()) {
+            Some(_) => Close::Margin,
+            None => Close::Keepalive,
         }
     }
 
@@ -237,6 +241,7 @@ mod tests {
             ("auto", auto, Some(5000), 4000),
             ("auto, longer than nginx", auto, Some(90_000), 89_000),
             ("auto, untold", auto, None, 60_000),
+            ("auto, for ever", auto, Some(Msec::MAX - 1), MAX_STAY),
         ];
 
         for (name, policy, hint, stays) in cases {
@@ -325,7 +330,7 @@ mod tests {
 
         assert_eq!(idle_since(1000, 1000, unasked), 1000);
         assert_eq!(idle_since(1000, 1005, unasked), 1000);
-        // nginx's clock is a little late
+        // nginx's clock is late: by some ms, or by as much as timer_resolution
         assert_eq!(idle_since(1000, 999, unasked), 1000);
 
         assert_eq!(idle_since(1000, 1006, || Some(1004)), 1004);

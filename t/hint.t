@@ -48,6 +48,7 @@ my @cases = (
 	['auto, none', 'auto', [], 1200],
 	['auto, nothing left', 'auto', ['timeout=200ms'], 0],
 	['auto, longer than nginx', 'auto', ['timeout=5'], 1200],
+	['auto, for ever', 'auto', ['timeout=10000000000000000'], 1200],
 	['auto, default margin', 'auto_default_margin', ['timeout=1'], 500],
 	['inherited', 'inherited', ['timeout=1'], 600],
 );
@@ -148,7 +149,7 @@ for my $case (@all) {
 my %closes = map { $_ => Status::status()->{upstreams}{"plain_$_"}{closes} } qw/fixed auto/;
 
 is($closes{fixed}{margin}, grep({ $_->[1] eq 'fixed' && $_->[3] } @cases), 'closed for the margin');
-is($closes{auto}{keepalive}, 2, 'auto, closed for keepalive_timeout');
+is($closes{auto}{keepalive}, 3, 'auto, closed for keepalive_timeout');
 
 # a hint holds for all of the connection's life
 

@@ -15,6 +15,7 @@ use super::peer::PeerData;
 use super::slots::Slots;
 use super::tries::Try;
 use super::upstream::Wrapped;
+use super::worker::Worker;
 use super::IdleTimeoutModule;
 
 /// Stands in for the `peer.init` of an upstream that the module looks after.
@@ -51,7 +52,7 @@ pub unsafe extern "C" fn init_peer(
 }
 
 /// The data of requests.
-pub static SLOTS: Slots<PeerData> = Slots::new();
+pub static SLOTS: Worker<Slots<PeerData>> = Worker::new(Slots::new());
 
 /// Puts the module's callbacks around those that the balancer and the keepalive module have set for the request.
 fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
@@ -87,9 +88,9 @@ fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
 unsafe fn arguments<'a>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
-) -> (&'a mut PeerData, PeerConnection) {
-    // SAFETY: the caller's promise; the value lives in the request's pool, and no callback runs inside another.
-    let data = unsafe { &mut *data.cast::<PeerData>() };
+) -> (&'a PeerData, PeerConnection) {
+    // SAFETY: the caller's promise; the value stays in its slot until the request's pool is destroyed.
+    let data = unsafe { &*data.cast::<PeerData>() };
     // SAFETY: nginx passes the peer connection of the request's upstream.
     let pc = unsafe { PeerConnection::from_raw(pc) };
 
@@ -151,12 +152,14 @@ unsafe extern "C" fn request_done(data: *mut c_void) {
     // SAFETY: nginx passes the data of the cleanup, which `wrap` wrote.
     unsafe { &*data }.request_done();
 
-    // SAFETY: as above; the request, which is over, has the only other pointer to it.
-    unsafe { SLOTS.give_back(data) };
+    if let Some(data) = NonNull::new(data) {
+        // SAFETY: `wrap` has put it there; only the request, which is over, has another pointer to it.
+        unsafe { SLOTS.give_back(data) };
+    }
 }
 
 /// The tries of the request on the upstreams that the module looks after, in no order.
-pub fn tries(r: &ngx_http_request_t) -> impl Iterator<Item = &Try> {
+pub fn tries(r: &ngx_http_request_t) -> impl Iterator<Item = Try> + '_ {
     // SAFETY: the request's pool is valid.
     let first = unsafe { (*r.pool).cleanup.as_ref() };
     // SAFETY: the list of cleanups is valid, and ends with null.

@@ -1,10 +1,14 @@
 //! The monotonic clock.
 
-use nginx_sys::{ngx_current_msec, NGX_HAVE_CLOCK_MONOTONIC};
+use core::mem;
+
+use nginx_sys::{ngx_current_msec, ngx_msec_t, NGX_HAVE_CLOCK_MONOTONIC};
 
 use crate::policy::Msec;
 
 const _: () = assert!(NGX_HAVE_CLOCK_MONOTONIC == 1, "nginx has another clock");
+const _: () =
+    assert!(mem::size_of::<ngx_msec_t>() == mem::size_of::<Msec>(), "nginx's clock wraps");
 
 /// The time now, from the kernel: `ngx_current_msec` is as old as the batch of events that nginx works on.
 pub fn now() -> Msec {

@@ -8,12 +8,13 @@ use core::mem;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle_t, ngx_del_timer, ngx_event_t,
+    ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle, ngx_del_timer, ngx_event_t,
     ngx_msec_t, ngx_rbtree_delete, ngx_rbtree_insert, ngx_rbtree_insert_timer_value,
     ngx_rbtree_key_t, ngx_rbtree_node_t, ngx_rbtree_t,
 };
 
 use super::clock;
+use super::worker::Worker;
 use crate::policy::Msec;
 
 /// For how long turns are taken before the worker turns to its other events.
@@ -30,7 +31,7 @@ pub struct Place(UnsafeCell<ngx_rbtree_node_t>);
 ///
 /// # Safety
 ///
-/// The place is alive; after this it may be no more.
+/// The place came to the order by `schedule`, and is alive; after this it may be no more.
 pub type TakeTurn = unsafe fn(place: NonNull<Place>, now: Msec);
 
 /// The places of a worker's connections, and the timer for the first of them.
@@ -43,18 +44,13 @@ struct Order {
     connection: ngx_connection_t,
 }
 
-struct Worker(UnsafeCell<Order>);
-
-// SAFETY: a worker has one thread that runs event handlers.
-unsafe impl Sync for Worker {}
-
 // SAFETY: zero is a value of each field: null, none, or a number.
-static WORKER: Worker = Worker(UnsafeCell::new(unsafe { mem::zeroed() }));
+static ORDER: Worker<UnsafeCell<Order>> = Worker::new(UnsafeCell::new(unsafe { mem::zeroed() }));
 
 /// Begins with no place.
-pub fn init(cycle: &ngx_cycle_t, take_turn: TakeTurn) {
+pub fn init(take_turn: TakeTurn) {
     // SAFETY: nothing else refers to the order meanwhile.
-    let order = unsafe { &mut *WORKER.0.get() };
+    let order = unsafe { &mut *ORDER.get() };
 
     order.take_turn = Some(take_turn);
 
@@ -66,7 +62,6 @@ pub fn init(cycle: &ngx_cycle_t, take_turn: TakeTurn) {
     order.connection.fd = -1;
     order.timer.data = ptr::addr_of_mut!(order.connection).cast();
     order.timer.handler = Some(handle_timer);
-    order.timer.log = cycle.log;
     // a worker that ends does not wait for it
     order.timer.set_cancelable(1);
 }
@@ -79,29 +74,9 @@ impl Place {
         Self(UnsafeCell::new(ngx_rbtree_node_t { key: NOWHERE, ..node }))
     }
 
-    /// Sees to it that the turn comes no later than that.
-    pub fn schedule(&self, deadline: Msec) {
-        if self.turn() > deadline {
-            self.move_to(deadline);
-        }
-    }
-
     fn turn(&self) -> Msec {
-        // SAFETY: a worker has one thread.
+        // SAFETY: nginx changes no key, and nothing else refers to the node meanwhile.
         unsafe { (*self.0.get()).key as Msec }
-    }
-
-    #[inline(never)]
-    fn move_to(&self, turn: Msec) {
-        self.leave();
-
-        // SAFETY: a worker has one thread; the node is in no tree, and leaves this one before its memory is freed.
-        unsafe {
-            (*self.0.get()).key = turn as ngx_rbtree_key_t;
-            ngx_rbtree_insert(ptr::addr_of_mut!((*WORKER.0.get()).tree), self.0.get());
-        }
-
-        set_timer(turn);
     }
 
     /// Leaves the order; the timer may go off for nothing.
@@ -110,19 +85,50 @@ impl Place {
             return;
         }
 
-        // SAFETY: a worker has one thread; the node is in the tree.
+        // SAFETY: the node is in the tree, which is this process's.
         unsafe {
-            ngx_rbtree_delete(ptr::addr_of_mut!((*WORKER.0.get()).tree), self.0.get());
+            ngx_rbtree_delete(ptr::addr_of_mut!((*ORDER.get()).tree), self.0.get());
             (*self.0.get()).key = NOWHERE;
         }
     }
 }
 
+/// Sees to it that the turn of a place comes no later than that.
+///
+/// # Safety
+///
+/// The place is alive, and what the `TakeTurn` of `init` is for. It is not moved, and leaves the order before its memory
+/// is freed.
+pub unsafe fn schedule(place: NonNull<Place>, deadline: Msec) {
+    // SAFETY: the caller's promise.
+    if unsafe { place.as_ref() }.turn() > deadline {
+        // SAFETY: the caller's promise.
+        unsafe { move_to(place, deadline) };
+    }
+}
+
+/// # Safety
+///
+/// That of `schedule`.
+#[inline(never)]
+unsafe fn move_to(place: NonNull<Place>, turn: Msec) {
+    let node = place.as_ptr().cast::<ngx_rbtree_node_t>();
+
+    // SAFETY: the caller's promise; the place is in no tree when it has left the order.
+    unsafe {
+        place.as_ref().leave();
+        (*node).key = turn as ngx_rbtree_key_t;
+        ngx_rbtree_insert(ptr::addr_of_mut!((*ORDER.get()).tree), node);
+    }
+
+    set_timer(turn);
+}
+
 /// The place whose turn is next.
 fn first() -> Option<NonNull<Place>> {
-    // SAFETY: a worker has one thread; all nodes of the tree are valid, and the sentinel ends every branch.
+    // SAFETY: by the promise of `schedule` all nodes of the tree are alive; the sentinel ends every branch.
     unsafe {
-        let tree = ptr::addr_of!((*WORKER.0.get()).tree);
+        let tree = ptr::addr_of!((*ORDER.get()).tree);
         let sentinel = (*tree).sentinel;
         let mut node = (*tree).root;
 
@@ -140,9 +146,9 @@ fn first() -> Option<NonNull<Place>> {
 
 /// Sets the timer to go off at that time, or leaves it when it does so before.
 fn set_timer(turn: Msec) {
-    // SAFETY: a worker has one thread; nginx keeps the timer in its tree.
+    // SAFETY: the order is this process's; nginx sets the cycle, and keeps the timer in its tree.
     unsafe {
-        let timer = ptr::addr_of_mut!((*WORKER.0.get()).timer);
+        let timer = ptr::addr_of_mut!((*ORDER.get()).timer);
 
         if (*timer).timer_set() != 0 {
             if (*timer).timer.key as Msec <= turn {
@@ -153,22 +159,23 @@ fn set_timer(turn: Msec) {
             ngx_del_timer(timer);
         }
 
+        // without worker processes, a reload replaces the cycle
+        (*timer).log = (*ngx_cycle).log;
+
         let left = turn.saturating_sub(ngx_current_msec as Msec);
         ngx_add_timer(timer, left as ngx_msec_t);
     }
 }
 
 unsafe extern "C" fn handle_timer(_ev: *mut ngx_event_t) {
-    // SAFETY: a worker has one thread.
-    let Some(take_turn) = (unsafe { (*WORKER.0.get()).take_turn }) else {
+    // SAFETY: `init` wrote it before nginx could call this.
+    let Some(take_turn) = (unsafe { (*ORDER.get()).take_turn }) else {
         return;
     };
 
-    let began = clock::now();
+    let (began, now) = (clock::now(), clock::event_time());
 
     while let Some(first) = first() {
-        let now = clock::event_time();
-
         // SAFETY: the place is in the order, and so is alive.
         let place = unsafe { first.as_ref() };
 
@@ -182,7 +189,7 @@ unsafe extern "C" fn handle_timer(_ev: *mut ngx_event_t) {
 
         place.leave();
 
-        // SAFETY: as above.
+        // SAFETY: only `schedule` adds places, and nothing has run since this one was in the order.
         unsafe { take_turn(first, now) };
     }
 }

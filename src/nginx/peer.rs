@@ -3,6 +3,7 @@
 //! `get` may turn down the connection that the keepalive module found, and nginx then connects to the peer that the
 //! balancer has chosen. `free` sets the age at which a connection that goes to the cache is let go.
 
+use core::cell::Cell;
 use core::iter;
 use core::ptr::NonNull;
 
@@ -14,7 +15,7 @@ use nginx_sys::{
 
 use super::connection::Connection;
 use super::original::{Original, PeerConnection};
-use super::record::Record;
+use super::record::{connection_outlives, Record};
 use super::shared::Peer;
 use super::tries::Tries;
 use super::upstream::Wrapped;
@@ -43,15 +44,16 @@ const fn hash(mut name: &[u8]) -> ngx_uint_t {
     hash
 }
 
-/// What stands in `peer.data`, and outlives the request's upstream: it lives in the request's pool.
+/// What stands in `peer.data`, and outlives the request's upstream: it lives as long as the request's pool. While nginx
+/// chooses a peer it may look at the variables, and with them at this.
 pub struct PeerData {
     wrapped: &'static Wrapped,
     request: NonNull<ngx_http_request_t>,
     original: Original,
     /// When the current try began.
-    started: Msec,
+    started: Cell<Msec>,
     /// The peer whose stale connection the last try was on.
-    stale: Option<&'static Peer>,
+    stale: Cell<Option<&'static Peer>>,
     tries: Tries,
 }
 
@@ -61,11 +63,13 @@ impl PeerData {
         request: NonNull<ngx_http_request_t>,
         original: Original,
     ) -> Self {
-        Self { wrapped, request, original, started: 0, stale: None, tries: Tries::none() }
+        let (started, stale) = (Cell::new(0), Cell::new(None));
+
+        Self { wrapped, request, original, started, stale, tries: Tries::none() }
     }
 
     pub fn request(&self) -> &ngx_http_request_t {
-        // SAFETY: the request is freed after its pool, in which this lives.
+        // SAFETY: nginx destroys the request's pool, and with it this, while the request is there.
         unsafe { self.request.as_ref() }
     }
 
@@ -78,11 +82,11 @@ impl PeerData {
     }
 
     /// A cached connection is used only when the policy lets it.
-    pub fn get(&mut self, pc: PeerConnection) -> ngx_int_t {
+    pub fn get(&self, pc: PeerConnection) -> ngx_int_t {
         let rc = self.original.get(pc);
         let now = clock::now();
 
-        self.started = now;
+        self.started.set(now);
 
         let connection = match rc {
             NGX_DONE => pc.connection(),
@@ -113,8 +117,11 @@ impl PeerData {
         };
 
         if let Some(reason) = refused {
+            let connection = record.connection();
+
             pc.forget_connection();
-            record.close(reason);
+            record.let_go(reason);
+            connection.close();
             self.begin_try(None);
 
             return NGX_OK;
@@ -130,7 +137,7 @@ impl PeerData {
     }
 
     /// A connection that goes to the cache is let go in time, and one that has no time left does not go there.
-    pub fn free(&mut self, pc: PeerConnection, state: ngx_uint_t) {
+    pub fn free(&self, pc: PeerConnection, state: ngx_uint_t) {
         let Some(connection) = pc.connection().filter(|c| self.is_established(*c)) else {
             return self.original.free(pc, state);
         };
@@ -138,7 +145,7 @@ impl PeerData {
         let record = Record::of(&connection);
         let peer = self.end_try(pc, connection, record, state);
 
-        if self.stale.is_some() {
+        if self.stale.get().is_some() {
             return self.free_stale(pc, connection, state);
         }
 
@@ -149,8 +156,9 @@ impl PeerData {
             return self.original.free(pc, state);
         };
 
-        let now = clock::event_time();
-        let since = idle_since(self.started, now, || connection.last_data());
+        // with timer_resolution, nginx's time may be from before the try
+        let now = clock::event_time().max(self.started.get());
+        let since = idle_since(self.started.get(), now, || connection.last_data());
         let idle = self.wrapped.policy.idle(since, self.hint(record));
 
         let record = match record {
@@ -167,7 +175,7 @@ impl PeerData {
         };
 
         // it may be closed inside, when the socket has become readable
-        let open = record.outlives(|| self.original.free(pc, state));
+        let open = connection_outlives(connection, || self.original.free(pc, state));
 
         if open && pc.connection().is_none() && connection.is_idle() {
             record.enter_cache(self.wrapped.policy.expiry(&idle));
@@ -210,9 +218,8 @@ impl PeerData {
         self.request().method & NON_IDEMPOTENT as ngx_uint_t == 0
     }
 
-    fn begin_try(&mut self, idle: Option<Msec>) {
-        // SAFETY: the request is freed after its pool, in which this lives.
-        self.tries.begin(unsafe { self.request.as_ref() }, idle);
+    fn begin_try(&self, idle: Option<Msec>) {
+        self.tries.begin(self.request(), idle);
     }
 
     /// Whether the try got as far as a connection; a TLS handshake comes after that.
@@ -224,7 +231,7 @@ impl PeerData {
 
     /// Counts the try that is over, and tells the peer that it was on.
     fn end_try(
-        &mut self,
+        &self,
         pc: PeerConnection,
         connection: Connection,
         record: Option<&Record>,
@@ -248,14 +255,14 @@ impl PeerData {
     }
 
     #[cold]
-    fn fail(&mut self, pc: PeerConnection, record: &Record, kind: Failure, age: Msec) {
+    fn fail(&self, pc: PeerConnection, record: &Record, kind: Failure, age: Msec) {
         let peer = record.peer();
 
         peer.counters.failure(kind, age);
         self.tries.set_failure(kind);
 
         if kind.is_stale() {
-            self.stale = Some(peer);
+            self.stale.set(Some(peer));
         }
 
         let kind = kind.name();
@@ -309,14 +316,14 @@ impl PeerData {
         unsafe { self.upstream().state.as_ref() }.is_some_and(|state| state.bytes_received > 0)
     }
 
-    fn refuse_keepalive(&mut self) {
+    fn refuse_keepalive(&self) {
         // SAFETY: as above.
         unsafe { &mut *self.request().upstream }.set_keepalive(0);
     }
 
     /// The client's request is over.
     pub fn request_done(&self) {
-        let Some(peer) = self.stale.filter(|_| self.is_last_upstream()) else {
+        let Some(peer) = self.stale.get().filter(|_| self.is_last_upstream()) else {
             return;
         };
 

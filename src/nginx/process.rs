@@ -16,7 +16,7 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         return Status::NGX_OK.into();
     };
 
-    expiry::init(cycle, record::take_turn);
+    expiry::init(record::take_turn);
 
     if let Some(header) = IdleTimeoutModule::main_conf(cycle).and_then(MainConf::header) {
         if !header.enter() {

@@ -4,20 +4,20 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::mem;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 use nginx_sys::{ngx_connection_t, ngx_pool_cleanup_add, NGX_LOG_INFO};
 
 use super::connection::Connection;
-use super::expiry::Place;
+use super::expiry::{self, Place};
 use super::shared::Peer;
+use super::worker::Worker;
 use super::{clock, log};
 use crate::outcome::Close;
 use crate::policy::{Idle, Msec};
 
 /// The connection that nginx may be moving to the cache; another one that is closed meanwhile had to make room. Null
 /// again when it was closed itself.
-static RELEASED: AtomicPtr<ngx_connection_t> = AtomicPtr::new(ptr::null_mut());
+static RELEASED: Worker<Cell<*mut ngx_connection_t>> = Worker::new(Cell::new(ptr::null_mut()));
 
 /// What is remembered about a connection; lives in the connection's pool.
 #[repr(C)]
@@ -100,22 +100,13 @@ impl Record {
         self.idle.set(idle);
     }
 
-    /// Runs `call`, which hands the connection back to nginx, and tells whether it is still open after that. If it is
-    /// not, there is no record any more.
-    pub fn outlives(&self, call: impl FnOnce()) -> bool {
-        RELEASED.store(self.connection.as_ptr(), Ordering::Relaxed);
-        call();
-
-        !RELEASED.swap(ptr::null_mut(), Ordering::Relaxed).is_null()
-    }
-
     /// Counts the connection as idle until its deadline; what it counts as to be closed then.
     pub fn enter_cache(&self, expiry: Close) {
         self.expiry.set(expiry);
         self.cached.set(true);
         self.peer.enter_cache();
 
-        self.place.schedule(self.idle.get().deadline());
+        self.schedule();
     }
 
     /// Counts the connection as idle no more.
@@ -125,11 +116,16 @@ impl Record {
         }
     }
 
-    /// Closes the connection, which a request has taken out of the cache, and says why.
-    pub fn close(&self, reason: Close) {
+    /// Sees to it that the connection's turn comes no later than its deadline.
+    fn schedule(&self) {
+        // SAFETY: the record begins with the place, and is never moved; its cleanup takes the place out of the order.
+        unsafe { expiry::schedule(NonNull::from(self).cast(), self.idle.get().deadline()) };
+    }
+
+    /// Counts the connection as closed, for the caller to close it: a request has taken it out of the cache.
+    pub fn let_go(&self, reason: Close) {
         self.leave_cache();
         self.count_close(reason);
-        self.connection.close();
     }
 
     fn count_close(&self, reason: Close) {
@@ -152,7 +148,7 @@ impl Record {
 
     /// Why nginx is closing the idle connection.
     fn reason(&self) -> Close {
-        let released = RELEASED.load(Ordering::Relaxed);
+        let released = RELEASED.get();
 
         if !released.is_null() && released != self.connection.as_ptr() {
             Close::Evicted
@@ -168,23 +164,30 @@ impl Record {
     }
 }
 
+/// Runs `call`, which hands the connection back to nginx, and tells whether it is still open after that. If it is not,
+/// there is no record any more.
+pub fn connection_outlives(connection: Connection, call: impl FnOnce()) -> bool {
+    RELEASED.set(connection.as_ptr());
+    call();
+
+    !RELEASED.replace(ptr::null_mut()).is_null()
+}
+
 /// Lets the connection go if its deadline has come. One that a request uses gets its next place when that is done.
 ///
 /// # Safety
 ///
-/// The place is that of a record.
+/// The place is what a record that is alive begins with; after this it may be no more.
 pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
-    // SAFETY: the caller's promise; the place is what a record begins with.
+    // SAFETY: the caller's promise.
     let record = unsafe { place.cast::<Record>().as_ref() };
 
     if !record.cached.get() {
         return;
     }
 
-    let deadline = record.idle.get().deadline();
-
-    if deadline > now {
-        return record.place.schedule(deadline);
+    if record.idle.get().deadline() > now {
+        return record.schedule();
     }
 
     let connection = record.connection;
@@ -208,10 +211,7 @@ unsafe extern "C" fn connection_closed(data: *mut c_void) {
         record.count_close(record.reason());
     }
 
-    let _ = RELEASED.compare_exchange(
-        connection,
-        ptr::null_mut(),
-        Ordering::Relaxed,
-        Ordering::Relaxed,
-    );
+    if RELEASED.get() == connection {
+        RELEASED.set(ptr::null_mut());
+    }
 }

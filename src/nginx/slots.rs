@@ -25,9 +25,6 @@ struct Slot<T> {
     next: *mut Slot<T>,
 }
 
-// SAFETY: a worker has one thread that handles requests.
-unsafe impl<T> Sync for Slots<T> {}
-
 impl<T> Slots<T> {
     pub const fn new() -> Self {
         Self { free: Cell::new(ptr::null_mut()), n: Cell::new(0) }
@@ -40,19 +37,19 @@ impl<T> Slots<T> {
         value: T,
         handler: unsafe extern "C" fn(*mut c_void),
     ) -> Option<NonNull<T>> {
-        // SAFETY: it is a slot that is not in use.
-        let slot = unsafe { self.take(pool)?.as_mut() };
-        let value = NonNull::from(slot.value.write(value));
+        let slot = self.take(pool)?;
+        let data = slot.as_ptr().cast();
 
-        slot.cleanup = ngx_pool_cleanup_t {
-            handler: Some(handler),
-            data: value.as_ptr().cast(),
-            next: pool.cleanup,
-        };
+        // SAFETY: the slot is in nobody else's use.
+        unsafe {
+            (*slot.as_ptr()).value.write(value);
+            (*slot.as_ptr()).cleanup =
+                ngx_pool_cleanup_t { handler: Some(handler), data, next: pool.cleanup };
+            pool.cleanup = ptr::addr_of_mut!((*slot.as_ptr()).cleanup);
+        }
 
-        pool.cleanup = &mut slot.cleanup;
-
-        Some(value)
+        // the value is what a slot begins with
+        Some(slot.cast())
     }
 
     fn take(&self, pool: &ngx_pool_t) -> Option<NonNull<Slot<T>>> {
@@ -67,17 +64,17 @@ impl<T> Slots<T> {
     /// # Safety
     ///
     /// `value` came from `put`, and the handler that was given there is the caller. The value is not used again.
-    pub unsafe fn give_back(&self, value: *mut T) {
-        // the value is what a slot begins with
+    pub unsafe fn give_back(&self, value: NonNull<T>) {
         let slot = value.cast::<Slot<T>>();
 
-        // nginx has yet to read what comes after the cleanup of this slot, so it is one of those before that goes
+        // nginx goes through the cleanups of a pool once, and has yet to read what comes after this one: so it is one of
+        // the slots before that goes
         if self.n.get() == MAX_FREE {
             self.drop_one();
         }
 
         // SAFETY: the caller's promise.
-        unsafe { (*slot).next = self.free.replace(slot) };
+        unsafe { (*slot.as_ptr()).next = self.free.replace(slot.as_ptr()) };
         self.n.set(self.n.get().wrapping_add(1));
     }
 

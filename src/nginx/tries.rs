@@ -1,5 +1,6 @@
 //! The tries of a request: how each came by its connection, and what became of it.
 
+use core::cell::Cell;
 use core::iter;
 use core::mem;
 use core::ptr;
@@ -36,27 +37,29 @@ impl Try {
 
 /// The tries on an upstream, the last one first. Most requests have one only.
 pub struct Tries {
-    last: Try,
-    before: *const Tries,
+    last: Cell<Try>,
+    before: Cell<*const Tries>,
 }
 
 impl Tries {
     pub fn none() -> Self {
-        Self { last: Try { idle: FRESH, state: NO_STATE, failure: None }, before: ptr::null() }
+        let last = Try { idle: FRESH, state: NO_STATE, failure: None };
+
+        Self { last: Cell::new(last), before: Cell::new(ptr::null()) }
     }
 
     /// The try that is under way.
-    pub fn current(&self) -> &Try {
-        &self.last
+    pub fn current(&self) -> Try {
+        self.last.get()
     }
 
-    pub fn set_failure(&mut self, failure: Failure) {
-        self.last.failure = Some(failure);
+    pub fn set_failure(&self, failure: Failure) {
+        self.last.set(Try { failure: Some(failure), ..self.last.get() });
     }
 
     /// Begins a try of the request on a connection that has been idle for so long, or on a fresh one.
-    pub fn begin(&mut self, r: &ngx_http_request_t, idle: Option<Msec>) {
-        if self.last.state != NO_STATE {
+    pub fn begin(&self, r: &ngx_http_request_t, idle: Option<Msec>) {
+        if self.last.get().state != NO_STATE {
             self.keep_last(r);
         }
 
@@ -64,25 +67,25 @@ impl Tries {
         let states = unsafe { r.upstream_states.as_ref() }.map_or(0, |states| states.nelts);
         let state = u32::try_from(states.saturating_sub(1)).unwrap_or(NO_STATE);
 
-        self.last = Try { idle: idle.unwrap_or(FRESH), state, failure: None };
+        self.last.set(Try { idle: idle.unwrap_or(FRESH), state, failure: None });
     }
 
     /// Moves the last try to memory of its own; without memory, it is forgotten.
     #[cold]
-    fn keep_last(&mut self, r: &ngx_http_request_t) {
+    fn keep_last(&self, r: &ngx_http_request_t) {
         // SAFETY: the request's pool is valid; the memory is aligned as every allocation in a pool.
         let memory = unsafe { ngx_palloc(r.pool, mem::size_of::<Self>()) }.cast::<Self>();
 
         if !memory.is_null() {
-            // SAFETY: there is memory for a value.
-            unsafe { memory.write(Self { last: self.last, before: self.before }) };
-            self.before = memory;
+            // SAFETY: `ngx_palloc` has given memory for a value.
+            unsafe { memory.write(Self { last: self.last.clone(), before: self.before.clone() }) };
+            self.before.set(memory);
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Try> {
+    pub fn iter(&self) -> impl Iterator<Item = Try> + '_ {
         // SAFETY: the pointer is null, or to what `keep_last` wrote to the request's pool.
-        iter::successors(Some(self), |tries| unsafe { tries.before.as_ref() })
-            .map(|tries| &tries.last)
+        iter::successors(Some(self), |tries| unsafe { tries.before.get().as_ref() })
+            .map(|tries| tries.last.get())
     }
 }

@@ -73,7 +73,7 @@ fn write_tries(
 
     while let Some((number, _)) = states.next() {
         match tries(r).find(|this| this.state() == number) {
-            Some(this) => write(out, this),
+            Some(this) => write(out, &this),
             None => out.write_char('-'),
         }?;
 
