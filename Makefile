@@ -105,7 +105,7 @@ fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 	@tools/packages fuzz
 	fuzz/run $(CURDIR)/build/fuzz $(or $(SECONDS),60)
 
-bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to bench/results (20 minutes)
+bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to bench/results (15 minutes)
 	@$(call BENCH)
 
 bench-quick: bench-fetch ## The same benchmarks in 2 minutes; results go to build/bench
