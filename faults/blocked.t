@@ -88,6 +88,7 @@ sub upstreams {
     upstream $name$_ {
         server 127.0.0.1:8081;
         keepalive 1;
+        keepalive_requests 1000000;
         $directives{$name}
     }
 EOF

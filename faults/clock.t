@@ -47,6 +47,7 @@ configure($t, workers => 1, main => join(' ', map { "env $_;" } sort keys %envir
     upstream $_ {
         server 127.0.0.1:8081;
         keepalive 8;
+        keepalive_requests 1000000;
         upstream_idle_timeout 1200ms margin=200ms;
     }
 EOF

@@ -28,7 +28,7 @@ use constant { CLIENTS => 4, KILLS => 30 };
 my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(9)->todo_alerts();
 my %where = (port => port(8081));
 
-configure($t, http => 'upstream u { server 127.0.0.1:8081; keepalive 8; upstream_idle_timeout 30s; }');
+configure($t, http => 'upstream u { server 127.0.0.1:8081; keepalive 8; keepalive_requests 1000000; upstream_idle_timeout 30s; }');
 
 $t->run_daemon(\&Backend::Faulty::run, $t, %where, log => $t->testdir() . '/backend.log');
 $t->waitforsocket("127.0.0.1:$where{port}");

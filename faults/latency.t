@@ -32,6 +32,7 @@ configure($t, workers => 1, events => 'worker_connections 1024;', http => join '
     upstream u$_ {
         server 127.0.0.1:8082;
         keepalive 1;
+        keepalive_requests 1000000;
         upstream_idle_timeout 1s margin=100ms;
     }
 EOF

@@ -94,7 +94,7 @@ sub configured {
 
 	my $servers = join ' ', map { "server unix:$d/" . ($n * SERVERS + $_) . '.sock max_fails=0;' } 1 .. SERVERS;
 
-	configure($t, http => "upstream many { $servers keepalive 8; upstream_idle_timeout 30s; }");
+	configure($t, http => "upstream many { $servers keepalive 8; keepalive_requests 1000000; upstream_idle_timeout 30s; }");
 }
 
 sub look {

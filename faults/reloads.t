@@ -78,7 +78,7 @@ at_rest($t, name => 'reloads', requests => $made, lost => scalar @lost, unknown 
 sub configured {
 	my ($timeout) = @_;
 
-	configure($t, http => "upstream u { server 127.0.0.1:8081; keepalive 8; upstream_idle_timeout ${timeout}s; }");
+	configure($t, http => "upstream u { server 127.0.0.1:8081; keepalive 8; keepalive_requests 1000000; upstream_idle_timeout ${timeout}s; }");
 }
 
 sub went_down {

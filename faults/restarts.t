@@ -33,6 +33,7 @@ configure($t, http => <<'EOF');
         server 127.0.0.1:8081 max_fails=0;
         server 127.0.0.1:8082 max_fails=0;
         keepalive 8;
+        keepalive_requests 1000000;
         upstream_idle_timeout 30s;
     }
 EOF

@@ -83,11 +83,11 @@ at_rest($t, name => 'zone outgrown', requests => $made, lost => scalar @lost, un
 sub configured {
 	my ($n) = @_;
 
-	my $others = join "\n", map { "upstream u${n}_$_ { server 127.0.0.1:8081; keepalive 2; }" } 1 .. UPSTREAMS - 1;
+	my $others = join "\n", map { "upstream u${n}_$_ { server 127.0.0.1:8081; keepalive 2; keepalive_requests 1000000; }" } 1 .. UPSTREAMS - 1;
 
 	configure($t, http => <<"EOF");
     upstream_idle_timeout 30s;
-    upstream one { server 127.0.0.1:8081; keepalive 8; }
+    upstream one { server 127.0.0.1:8081; keepalive 8; keepalive_requests 1000000; }
     $others
 EOF
 }

@@ -31,7 +31,7 @@ sub ends {
 
 	my %where = (port => port(8081));
 
-	configure($t, http => 'upstream u { server 127.0.0.1:8081; keepalive 8; upstream_idle_timeout 30s; }');
+	configure($t, http => 'upstream u { server 127.0.0.1:8081; keepalive 8; keepalive_requests 1000000; upstream_idle_timeout 30s; }');
 
 	$t->run_daemon(\&Backend::Sweeper::run, $t, %where, how => $option{how}, log => '/dev/null');
 	$t->waitforsocket("127.0.0.1:$where{port}");

@@ -34,7 +34,7 @@ sub hog {
 	my %where = (port => port(8081));
 
 	configure($t, workers => 1, main => $option{main}, events => $option{events},
-		http => 'upstream u { server 127.0.0.1:8081; keepalive 16; upstream_idle_timeout 30s; }');
+		http => 'upstream u { server 127.0.0.1:8081; keepalive 16; keepalive_requests 1000000; upstream_idle_timeout 30s; }');
 
 	$t->run_daemon(\&Backend::Faulty::run, $t, %where, log => '/dev/null');
 	$t->waitforsocket("127.0.0.1:$where{port}");

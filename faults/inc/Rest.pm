@@ -95,7 +95,8 @@ sub alerts {
 
 ###############################################################################
 
-# A connection is the module's business once something was sent on it, and goes to the cache with a good response.
+# A connection is the module's business once something was sent on it, and goes to the cache with a good response: the
+# suites put keepalive_requests out of reach.
 
 sub of_line {
 	my ($line) = @_;
