@@ -98,7 +98,7 @@ while (now() < $end) {
 }
 
 is(scalar grep({ $_ != $numbers[0] } @numbers), 0, 'busy connection, the same');
-is_let_go($last, 400, 'busy connection');
+is_let_go($t, $last, 400, 'busy connection');
 
 # a request that takes until after that time
 
@@ -106,7 +106,7 @@ my $quick = get('/?upstream=u');
 my $slow = get('/?upstream=u&delay=0.6');
 
 is_reused($quick, $slow, 'slow request');
-is_let_go($slow, 400, 'slow request');
+is_let_go($t, $slow, 400, 'slow request');
 
 # a deadline that is nearer than the one before
 
@@ -114,7 +114,7 @@ my $first = get('/?upstream=long');
 my $second = get('/?upstream=long&keep_alive=timeout%3d1');
 
 is_reused($first, $second, 'nearer deadline');
-is_let_go($second, 800, 'nearer deadline');
+is_let_go($t, $second, 800, 'nearer deadline');
 
 # connections that are closed before their time leave the others in order
 
@@ -144,7 +144,7 @@ is(scalar grep({ $_->{age} > 1200 } @ends), 0, 'crowd, at 1000 ms');
 ###############################################################################
 
 sub is_let_go {
-	my ($response, $limit, $name) = @_;
+	my ($t, $response, $limit, $name) = @_;
 
 	my $end = Backend::ended($t, $log, (served($response))[0]);
 
