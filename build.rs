@@ -1,5 +1,5 @@
-//! Passes the features of the nginx that the module is built for to the compiler, and generates the bindings of
-//! nginx's keepalive configuration, which no header of nginx declares.
+//! Passes the features of the nginx that the module is built for to the compiler, generates the bindings of nginx's
+//! keepalive configuration, which no header of nginx declares, and compiles what only C can read of a request.
 
 #![allow(clippy::expect_used)]
 
@@ -7,10 +7,15 @@ use std::env;
 use std::path::PathBuf;
 
 const KEEPALIVE_HEADER: &str = "src/nginx/keepalive.h";
+const REQUEST_SOURCE: &str = "src/nginx/request.c";
 
 fn main() {
+    println!("cargo::rerun-if-env-changed=DEP_NGINX_INCLUDE");
+    println!("cargo::rerun-if-env-changed=DEP_NGINX_CFLAGS");
+
     export_nginx_features();
     generate_keepalive_bindings();
+    compile_request();
 }
 
 /// Turns what nginx-sys found out about nginx into `cfg(ngx_feature = "...")`.
@@ -28,17 +33,13 @@ fn export_nginx_features() {
 
 fn generate_keepalive_bindings() {
     println!("cargo::rerun-if-changed={KEEPALIVE_HEADER}");
-    println!("cargo::rerun-if-env-changed=DEP_NGINX_INCLUDE");
-    println!("cargo::rerun-if-env-changed=DEP_NGINX_CFLAGS");
 
-    let include = env::var_os("DEP_NGINX_INCLUDE").expect("nginx-sys names the include paths");
-    let cflags = env::var("DEP_NGINX_CFLAGS").unwrap_or_default();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the output folder"));
 
     bindgen::Builder::default()
         .header(KEEPALIVE_HEADER)
-        .clang_args(env::split_paths(&include).map(|path| format!("-I{}", path.display())))
-        .clang_args(cflags.split_whitespace())
+        .clang_args(nginx_include().iter().map(|path| format!("-I{}", path.display())))
+        .clang_args(nginx_cflags())
         .allowlist_type("ngx_http_upstream_keepalive_srv_conf_t")
         .allowlist_recursively(false)
         .raw_line("use nginx_sys::{ngx_msec_t, ngx_uint_t};")
@@ -49,4 +50,28 @@ fn generate_keepalive_bindings() {
         .expect("bindings of the keepalive configuration")
         .write_to_file(out.join("keepalive.rs"))
         .expect("OUT_DIR is writable");
+}
+
+fn compile_request() {
+    println!("cargo::rerun-if-changed={REQUEST_SOURCE}");
+
+    let mut build = cc::Build::new();
+
+    for flag in nginx_cflags() {
+        build.flag(flag);
+    }
+
+    build.includes(nginx_include()).file(REQUEST_SOURCE).compile("request");
+}
+
+fn nginx_include() -> Vec<PathBuf> {
+    let include = env::var_os("DEP_NGINX_INCLUDE").expect("nginx-sys names the include paths");
+
+    env::split_paths(&include).collect()
+}
+
+fn nginx_cflags() -> Vec<String> {
+    let cflags = env::var("DEP_NGINX_CFLAGS").unwrap_or_default();
+
+    cflags.split_whitespace().map(String::from).collect()
 }

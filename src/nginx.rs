@@ -21,6 +21,7 @@ mod original;
 mod peer;
 mod process;
 mod record;
+mod request;
 mod shared;
 mod slots;
 mod status;

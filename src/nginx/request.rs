@@ -1,0 +1,34 @@
+//! The bits of a request, asked of `request.c`: bindgen misplaces them in nginx 1.30 and later.
+
+use nginx_sys::{ngx_http_request_t, ngx_uint_t};
+
+extern "C" {
+    fn ngx_http_upstream_idle_header_only(r: *const ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_idle_background(r: *const ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_idle_body_unbuffered(r: *const ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_idle_cached(r: *const ngx_http_request_t) -> ngx_uint_t;
+}
+
+/// Whether the response is a header alone: to HEAD, or of a status without a body.
+pub fn is_header_only(r: &ngx_http_request_t) -> bool {
+    // SAFETY: the function only reads the request that it is given.
+    unsafe { ngx_http_upstream_idle_header_only(r) != 0 }
+}
+
+/// Whether nobody waits for the response: that of a mirror, or of an update of the cache.
+pub fn is_background(r: &ngx_http_request_t) -> bool {
+    // SAFETY: the function only reads the request that it is given.
+    unsafe { ngx_http_upstream_idle_background(r) != 0 }
+}
+
+/// Whether the body is passed on as it comes, and is gone when it was sent.
+pub fn is_body_unbuffered(r: &ngx_http_request_t) -> bool {
+    // SAFETY: the function only reads the request that it is given.
+    unsafe { ngx_http_upstream_idle_body_unbuffered(r) != 0 }
+}
+
+/// Whether the response comes from the cache.
+pub fn is_cached(r: &ngx_http_request_t) -> bool {
+    // SAFETY: the function only reads the request that it is given.
+    unsafe { ngx_http_upstream_idle_cached(r) != 0 }
+}
