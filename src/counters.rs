@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::outcome::{Close, Failure};
+use crate::outcome::{Close, Evidence, FailedReuse, Failure};
 use crate::policy::Msec;
 
 /// An event that has a histogram of idle ages.
@@ -55,7 +55,7 @@ struct Histogram {
 pub struct Counters {
     connects: AtomicU64,
     closes: [AtomicU64; Close::ALL.len()],
-    failures: [AtomicU64; Failure::ALL.len()],
+    failures: [AtomicU64; FailedReuse::ALL.len()],
     failed_requests: AtomicU64,
     ages: [Histogram; AgeEvent::ALL.len()],
 }
@@ -78,9 +78,9 @@ pub struct Snapshot {
     pub connects: u64,
     /// Idle connections closed, by `Close`.
     pub closes: [u64; Close::ALL.len()],
-    /// Failed reuses, by `Failure`.
-    pub failures: [u64; Failure::ALL.len()],
-    /// Requests answered with an error because of a stale reuse.
+    /// Failed reuses, in the order of `FailedReuse::ALL`.
+    pub failures: [u64; FailedReuse::ALL.len()],
+    /// Requests that nginx gave up after a failed reuse.
     pub failed_requests: u64,
     /// Idle ages, by `AgeEvent`.
     pub ages: [Ages; AgeEvent::ALL.len()],
@@ -94,7 +94,7 @@ fn add(counter: Option<&AtomicU64>, n: u64) {
 }
 
 impl Counters {
-    /// A request was sent on a fresh connection.
+    /// A request goes out on a fresh connection.
     pub fn connect(&self) {
         add(Some(&self.connects), 1);
     }
@@ -119,12 +119,14 @@ impl Counters {
     }
 
     /// A request failed on a connection that was idle for `age` before it.
-    pub fn failure(&self, kind: Failure, age: Msec) {
-        add(self.failures.get(kind as usize), 1);
+    pub fn failure(&self, failed: FailedReuse, age: Msec) {
+        let number = FailedReuse::ALL.iter().position(|other| *other == failed);
+
+        add(number.and_then(|number| self.failures.get(number)), 1);
         self.age(AgeEvent::Failure, age);
     }
 
-    /// A client got an error because of a stale reuse.
+    /// nginx gave a request up after a failed reuse.
     pub fn failed_request(&self) {
         add(Some(&self.failed_requests), 1);
     }
@@ -190,6 +192,22 @@ impl Snapshot {
         ages.buckets.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
+    /// Failed reuses of a kind.
+    pub fn failures_of(&self, kind: Failure) -> u64 {
+        self.failures_where(|failed| failed.kind == kind)
+    }
+
+    /// Failed reuses with that evidence.
+    pub fn failures_with(&self, evidence: Evidence) -> u64 {
+        self.failures_where(|failed| failed.evidence == evidence)
+    }
+
+    fn failures_where(&self, which: impl Fn(&FailedReuse) -> bool) -> u64 {
+        let failures = FailedReuse::ALL.iter().zip(self.failures);
+
+        failures.filter(|(failed, _)| which(failed)).fold(0, |sum, (_, n)| sum.saturating_add(n))
+    }
+
     /// Adds the figures of another peer.
     pub fn merge(&mut self, other: &Self) {
         sum(&mut self.connections, other.connections);
@@ -235,10 +253,6 @@ mod tests {
             assert_eq!(*reason as usize, number, "{}", reason.name());
         }
 
-        for (number, kind) in Failure::ALL.iter().enumerate() {
-            assert_eq!(*kind as usize, number, "{}", kind.name());
-        }
-
         for (number, event) in AgeEvent::ALL.iter().enumerate() {
             assert_eq!(*event as usize, number, "{}", event.name());
         }
@@ -260,15 +274,17 @@ mod tests {
             assert_eq!(counters.snapshot(0), expected, "{}", reason.name());
         }
 
-        for (number, kind) in Failure::ALL.into_iter().enumerate() {
+        for (number, failed) in FailedReuse::ALL.into_iter().enumerate() {
             let counters = Counters::default();
-            counters.failure(kind, 5003);
+            counters.failure(failed, 5003);
 
             let mut expected = Snapshot::default();
             expected.failures[number] = 1;
             expected.ages[AgeEvent::Failure as usize] = ages(6, 5003);
 
-            assert_eq!(counters.snapshot(0), expected, "{}", kind.name());
+            assert_eq!(counters.snapshot(0), expected, "{failed:?}");
+            assert_eq!(expected.failures_of(failed.kind), 1, "{failed:?}");
+            assert_eq!(expected.failures_with(failed.evidence), 1, "{failed:?}");
         }
 
         let counters = Counters::default();
@@ -282,6 +298,20 @@ mod tests {
 
         assert_eq!(counters.snapshot(7), expected);
         assert_eq!(expected.reuses(), 1);
+    }
+
+    #[test]
+    fn failures_are_summed_by_kind_and_by_evidence() {
+        let counters = Counters::default();
+
+        for failed in FailedReuse::ALL {
+            counters.failure(failed, 0);
+        }
+
+        let snapshot = counters.snapshot(0);
+
+        assert_eq!(Failure::ALL.map(|kind| snapshot.failures_of(kind)), [2, 5, 1, 3]);
+        assert_eq!(Evidence::ALL.map(|evidence| snapshot.failures_with(evidence)), [3, 1, 1, 4, 2]);
     }
 
     #[test]
@@ -320,7 +350,7 @@ mod tests {
         for counters in [&before, &after] {
             counters.connect();
             counters.reuse(700);
-            counters.failure(Failure::Eof, 700);
+            counters.failure(FailedReuse::new(Failure::Eof, Evidence::Closed), 700);
             counters.failed_request();
             counters.close(Close::Peer, 5000);
             counters.close_many(Close::Shutdown, 3);
@@ -332,7 +362,7 @@ mod tests {
         after.absorb(&before.snapshot(2));
 
         assert_eq!(after.snapshot(2), sum);
-        assert_eq!(sum.closes, [0, 0, 0, 0, 2, 0, 0, 6]);
+        assert_eq!(sum.closes, [0, 0, 0, 0, 2, 0, 0, 0, 6]);
     }
 
     fn ages(bucket: usize, age: Msec) -> Ages {

@@ -1,6 +1,9 @@
 #![forbid(unsafe_code)]
 //! The `Keep-Alive` header of a response: `timeout=5, max=100`.
 //!
+//! It is about the connection that it comes on only where `Connection` names it: without that, a proxy on the way has
+//! passed it on, of a connection of its own.
+//!
 //! No standard defines its syntax, so reading is lenient about case, order, spaces, quotes and separators. What it says
 //! is taken only when it is a plain number that fits: everything else is passed over, and says nothing.
 
@@ -13,6 +16,8 @@ pub struct KeepAlive {
     pub timeout: Option<Msec>,
     /// The backend takes no more requests on it.
     pub exhausted: bool,
+    /// The header is about this connection.
+    pub named: bool,
 }
 
 impl KeepAlive {
@@ -41,9 +46,18 @@ impl KeepAlive {
         }
     }
 
+    /// Takes in the value of a `Connection` header.
+    pub fn read_connection(&mut self, header: &[u8]) {
+        self.named |= header
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive"));
+    }
+
     /// The timeout for the connection; none at all is left of one that takes no more requests.
     pub fn hint(&self) -> Option<Msec> {
-        if self.exhausted {
+        if !self.named {
+            None
+        } else if self.exhausted {
             Some(0)
         } else {
             self.timeout
@@ -95,7 +109,7 @@ mod tests {
     use super::*;
 
     fn read(headers: &[&[u8]]) -> KeepAlive {
-        let mut keep_alive = KeepAlive::default();
+        let mut keep_alive = KeepAlive { named: true, ..KeepAlive::default() };
 
         for header in headers {
             keep_alive.read(header);
@@ -165,7 +179,33 @@ mod tests {
         assert_eq!(read(&[b"timeout=3", b"timeout=5"]).timeout, Some(3000));
         assert_eq!(read(&[b"timeout=x", b"timeout=5"]).timeout, Some(5000));
         assert_eq!(read(&[b"timeout=5", b"timeout=x"]).timeout, Some(5000));
-        assert_eq!(read(&[]), KeepAlive::default());
+        assert_eq!(read(&[]).hint(), None);
+    }
+
+    #[test]
+    fn named_by_connection() {
+        let cases: [(&[&[u8]], bool); 9] = [
+            (&[b"keep-alive"], true),
+            (&[b"Keep-Alive"], true),
+            (&[b" foo , KEEP-ALIVE "], true),
+            (&[b"foo", b"keep-alive"], true),
+            (&[b"keep-alive", b"foo"], true),
+            (&[], false),
+            (&[b""], false),
+            (&[b"close"], false),
+            (&[b"keep-alives, x-keep-alive"], false),
+        ];
+
+        for (headers, named) in cases {
+            let mut keep_alive = KeepAlive::default();
+            keep_alive.read(b"timeout=5");
+
+            for header in headers {
+                keep_alive.read_connection(header);
+            }
+
+            assert_eq!(keep_alive.hint(), named.then_some(5000), "{headers:?}");
+        }
     }
 
     #[test]

@@ -9,10 +9,13 @@
 
 pub mod counters;
 pub mod directive;
+pub mod evidence;
+pub mod goaway;
 pub mod keep_alive;
 pub mod outcome;
 pub mod policy;
 pub mod render;
+pub mod tls_record;
 
 #[cfg(not(test))]
 mod nginx;

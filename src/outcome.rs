@@ -12,8 +12,10 @@ pub enum Close {
     Dead,
     /// Idle for too long for a request that must not be repeated.
     NonIdempotent,
-    /// The backend closed it, or sent what nobody had asked for.
+    /// The backend closed it.
     Peer,
+    /// The backend sent what nobody had asked for: a PING, a GOAWAY, a 408.
+    Unasked,
     /// The cache was full.
     Evicted,
     /// nginx's own keepalive_timeout.
@@ -24,12 +26,13 @@ pub enum Close {
 
 impl Close {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Margin,
         Self::Late,
         Self::Dead,
         Self::NonIdempotent,
         Self::Peer,
+        Self::Unasked,
         Self::Evicted,
         Self::Keepalive,
         Self::Shutdown,
@@ -43,6 +46,7 @@ impl Close {
             Self::Dead => "dead",
             Self::NonIdempotent => "non_idempotent",
             Self::Peer => "peer",
+            Self::Unasked => "unasked",
             Self::Evicted => "evicted",
             Self::Keepalive => "keepalive",
             Self::Shutdown => "shutdown",
@@ -50,77 +54,105 @@ impl Close {
     }
 }
 
-/// How a cached connection failed before it gave one byte of response.
+/// How a reuse failed: it gave no response header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The backend reset it.
+    /// The backend reset the connection.
     Reset,
-    /// The backend closed it.
+    /// The backend closed the connection.
     Eof,
+    /// The backend said that it takes no such request on the connection any more, in HTTP/2.
+    Goaway,
     /// The backend did not answer in time.
     Timeout,
 }
 
 impl Failure {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Reset, Self::Eof, Self::Timeout];
+    pub const ALL: [Self; 4] = [Self::Reset, Self::Eof, Self::Goaway, Self::Timeout];
 
     /// The name in the status, the variables and the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reset => "reset",
             Self::Eof => "eof",
+            Self::Goaway => "goaway",
             Self::Timeout => "timeout",
         }
     }
+}
 
-    /// Whether the backend had let go of the connection, or was about to; a timeout says nothing about that.
-    pub fn is_stale(self) -> bool {
-        matches!(self, Self::Reset | Self::Eof)
+/// What is known of the request on a reuse that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// It never left nginx.
+    Unwritten,
+    /// The peer's kernel refused it: the backend had closed the connection before it came.
+    Refused,
+    /// It had not arrived when the backend ended its side of the connection.
+    Closed,
+    /// It may have been received, or not.
+    Unknown,
+    /// It was received, and has come to nothing.
+    Received,
+}
+
+impl Evidence {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::Unwritten, Self::Refused, Self::Closed, Self::Unknown, Self::Received];
+
+    /// The name in the status, the variables and the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unwritten => "unwritten",
+            Self::Refused => "refused",
+            Self::Closed => "closed",
+            Self::Unknown => "unknown",
+            Self::Received => "received",
+        }
     }
 }
 
-/// What is seen of a connection that gave nginx no byte of a response, and up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// nginx's timer went off, for reading or for writing.
-    pub timed_out: bool,
-    /// nginx read the end of the stream.
-    pub eof: bool,
-    /// A read failed.
-    pub read_error: bool,
-    /// A write failed.
-    pub write_error: bool,
-    /// The connection is TLS, where a reset while nginx reads looks like the end of the stream.
-    pub tls: bool,
-    /// Whether the connection is closed in the kernel, both ways; a unix socket does not tell.
-    pub closed: Option<bool>,
-    /// The socket has a broken pipe to report: the backend has answered with a reset to what came after its FIN.
-    pub broken_pipe: bool,
+/// A reuse that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedReuse {
+    /// How it failed.
+    pub kind: Failure,
+    /// What became of the request.
+    pub evidence: Evidence,
 }
 
-impl Seen {
-    /// The kind of failure, if it is one of the connection.
-    pub fn failure(&self) -> Option<Failure> {
-        if self.timed_out {
-            return Some(Failure::Timeout);
+impl FailedReuse {
+    /// What there can be: a number each, by which they are counted.
+    pub const ALL: [Self; 11] = [
+        Self::new(Failure::Reset, Evidence::Unwritten),
+        Self::new(Failure::Reset, Evidence::Unknown),
+        Self::new(Failure::Eof, Evidence::Unwritten),
+        Self::new(Failure::Eof, Evidence::Refused),
+        Self::new(Failure::Eof, Evidence::Closed),
+        Self::new(Failure::Eof, Evidence::Unknown),
+        Self::new(Failure::Eof, Evidence::Received),
+        Self::new(Failure::Goaway, Evidence::Unknown),
+        Self::new(Failure::Timeout, Evidence::Unwritten),
+        Self::new(Failure::Timeout, Evidence::Unknown),
+        Self::new(Failure::Timeout, Evidence::Received),
+    ];
+
+    /// A failure of that kind, with that evidence.
+    pub const fn new(kind: Failure, evidence: Evidence) -> Self {
+        Self { kind, evidence }
+    }
+
+    /// Whether it counts as a failure of the server, which has every right to close an idle connection. `early` tells
+    /// that it came before the idle age at which nginx expects that.
+    pub fn blames_server(self, early: bool) -> bool {
+        match self.evidence {
+            Evidence::Unwritten | Evidence::Refused | Evidence::Closed => false,
+            // a server that goes away in good order has said so
+            Evidence::Unknown => early && self.kind != Failure::Goaway,
+            Evidence::Received => true,
         }
-
-        let closed = self.closed == Some(true);
-
-        if self.eof {
-            let reset = self.tls && closed && !self.broken_pipe;
-
-            return Some(if reset { Failure::Reset } else { Failure::Eof });
-        }
-
-        // writing to a unix socket that the backend has closed: there is no other sign of it
-        if self.write_error && self.closed.is_none() {
-            return Some(Failure::Eof);
-        }
-
-        // a reset that waited in the socket leaves no flag: nginx asked the socket for its error before it wrote
-        (self.read_error || self.write_error || closed).then_some(Failure::Reset)
     }
 }
 
@@ -128,77 +160,28 @@ impl Seen {
 mod tests {
     use super::*;
 
-    const NOTHING: Seen = Seen {
-        timed_out: false,
-        eof: false,
-        read_error: false,
-        write_error: false,
-        tls: false,
-        closed: Some(false),
-        broken_pipe: false,
-    };
-
     #[test]
-    fn tcp() {
-        let gone = Seen { closed: Some(true), ..NOTHING };
+    fn blame() {
+        use Evidence::*;
+        use Failure::*;
 
         let cases = [
-            ("RST while waiting", Seen { read_error: true, ..gone }, Some(Failure::Reset)),
-            ("FIN while waiting", Seen { eof: true, ..NOTHING }, Some(Failure::Eof)),
-            ("RST queued at reuse", gone, Some(Failure::Reset)),
-            (
-                "FIN queued at reuse, then RST",
-                Seen { eof: true, broken_pipe: true, ..gone },
-                Some(Failure::Eof),
-            ),
-            ("RST while sending", Seen { write_error: true, ..gone }, Some(Failure::Reset)),
-            ("timeout", Seen { timed_out: true, ..NOTHING }, Some(Failure::Timeout)),
-            ("timeout, then RST", Seen { timed_out: true, ..gone }, Some(Failure::Timeout)),
-            ("nothing of the connection", NOTHING, None),
+            // kind, evidence, whether the server is to blame: early, and late
+            (Reset, Unwritten, false, false),
+            (Eof, Refused, false, false),
+            (Eof, Closed, false, false),
+            (Reset, Unknown, true, false),
+            (Timeout, Unknown, true, false),
+            (Goaway, Unknown, false, false),
+            (Eof, Received, true, true),
+            (Timeout, Received, true, true),
         ];
 
-        for (name, seen, failure) in cases {
-            assert_eq!(seen.failure(), failure, "{name}");
-        }
-    }
+        for (kind, evidence, early, late) in cases {
+            let failed = FailedReuse::new(kind, evidence);
 
-    #[test]
-    fn tls() {
-        let open = Seen { tls: true, ..NOTHING };
-        let gone = Seen { closed: Some(true), ..open };
-
-        let cases = [
-            ("RST while waiting", Seen { eof: true, ..gone }, Some(Failure::Reset)),
-            ("RST queued at reuse", gone, Some(Failure::Reset)),
-            ("close_notify or FIN", Seen { eof: true, ..open }, Some(Failure::Eof)),
-            (
-                "FIN queued at reuse, then RST",
-                Seen { eof: true, broken_pipe: true, ..gone },
-                Some(Failure::Eof),
-            ),
-            ("timeout", Seen { timed_out: true, ..open }, Some(Failure::Timeout)),
-            ("nothing of the connection", open, None),
-        ];
-
-        for (name, seen, failure) in cases {
-            assert_eq!(seen.failure(), failure, "{name}");
-        }
-    }
-
-    #[test]
-    fn unix_socket() {
-        let socket = Seen { closed: None, ..NOTHING };
-
-        let cases = [
-            ("closed while waiting", Seen { eof: true, ..socket }, Some(Failure::Eof)),
-            ("reset while waiting", Seen { read_error: true, ..socket }, Some(Failure::Reset)),
-            ("closed at reuse", Seen { write_error: true, ..socket }, Some(Failure::Eof)),
-            ("timeout", Seen { timed_out: true, ..socket }, Some(Failure::Timeout)),
-            ("nothing of the connection", socket, None),
-        ];
-
-        for (name, seen, failure) in cases {
-            assert_eq!(seen.failure(), failure, "{name}");
+            assert_eq!(failed.blames_server(true), early, "{failed:?}, early");
+            assert_eq!(failed.blames_server(false), late, "{failed:?}, late");
         }
     }
 }

@@ -34,9 +34,9 @@ pub struct Policy {
     pub hint: bool,
     /// From which idle age on a connection is looked at before it is used.
     pub probe: Option<Msec>,
-    /// From which idle age on a connection is not for requests that must not be repeated.
+    /// From which idle age on a connection is not for requests that nginx can't repeat.
     pub non_idempotent: Option<Msec>,
-    /// Whether a stale reuse is a failure of the server.
+    /// Whether each failed reuse is a failure of the server.
     pub fails: bool,
     /// nginx's own keepalive_timeout, which holds where no timeout is known.
     pub keepalive_timeout: Msec,
@@ -136,13 +136,18 @@ impl Policy {
         }
     }
 
+    /// Whether a connection that ends now does so before its backend was expected to close it.
+    pub fn is_early(&self, idle: &Idle, now: Msec) -> bool {
+        self.timeout(idle.hint()).is_none() || now < idle.deadline
+    }
+
     /// The verdict on a request that would use the connection now.
-    pub fn verdict(&self, idle: &Idle, now: Msec, idempotent: bool) -> Verdict {
+    pub fn verdict(&self, idle: &Idle, now: Msec, repeatable: bool) -> Verdict {
         let reaches = |age: Option<Msec>| age.is_some_and(|age| idle.age(now) >= age);
 
         if now >= idle.deadline {
             Verdict::Close(Close::Late)
-        } else if !idempotent && reaches(self.non_idempotent) {
+        } else if !repeatable && reaches(self.non_idempotent) {
             Verdict::Close(Close::NonIdempotent)
         } else if reaches(self.probe) {
             Verdict::Probe
@@ -263,6 +268,25 @@ mod tests {
 
         for (policy, hint, close) in cases {
             assert_eq!(policy.expiry(&policy.idle(0, hint)), close, "{policy:?} {hint:?}");
+        }
+    }
+
+    #[test]
+    fn early() {
+        let fixed = Policy::new(Some(5000));
+        let auto = Policy::new(None);
+
+        let cases = [
+            ("before the limit", fixed, None, 3999, true),
+            ("at the limit", fixed, None, 4000, false),
+            ("a lower limit was told", fixed, Some(3000), 2000, false),
+            ("no limit is known", auto, None, 100_000, true),
+            ("one was told", auto, Some(5000), 4000, false),
+        ];
+
+        for (name, policy, hint, passed, early) in cases {
+            let idle = policy.idle(10_000, hint);
+            assert_eq!(policy.is_early(&idle, 10_000 + passed), early, "{name}");
         }
     }
 

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use std::vec::Vec;
 
 use crate::counters::{AgeEvent, Ages, Snapshot, BOUNDS};
-use crate::outcome::{Close, Failure};
+use crate::outcome::{Close, Evidence, FailedReuse, Failure};
 use crate::policy::Msec;
 
 /// The figures of a peer.
@@ -114,7 +114,11 @@ fn closes(figures: &Snapshot) -> impl Iterator<Item = (&'static str, u64)> + '_ 
 }
 
 fn failures(figures: &Snapshot) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-    Failure::ALL.iter().map(|kind| kind.name()).zip(figures.failures)
+    Failure::ALL.iter().map(|kind| (kind.name(), figures.failures_of(*kind)))
+}
+
+fn evidence(figures: &Snapshot) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    Evidence::ALL.iter().map(|evidence| (evidence.name(), figures.failures_with(*evidence)))
 }
 
 fn ages(figures: &Snapshot) -> impl Iterator<Item = (&'static str, &Ages)> {
@@ -166,6 +170,8 @@ fn json_figures(out: &mut dyn Write, figures: &Snapshot) -> fmt::Result {
     json_object(out, closes(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
     out.write_str(",\"reuse_failures\":")?;
     json_object(out, failures(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
+    out.write_str(",\"reuse_evidence\":")?;
+    json_object(out, evidence(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
     write!(out, ",\"failed_requests\":{},\"ages\":", figures.failed_requests)?;
     json_object(out, ages(figures), |out, (name, ages)| {
         write!(out, "\"{name}\":{{\"count\":{},\"sum_ms\":{},", count(ages), ages.sum)?;
@@ -237,15 +243,18 @@ fn prometheus(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
         })
     })?;
 
-    let help = "Requests that failed on a cached connection before a byte of response, by kind.";
+    let help = "Requests on a cached connection that got no response header, by kind, and by what \
+                is known of the request.";
     family(out, "reuse_failures_total", "counter", help)?;
     each_peer(upstreams, |labels, figures| {
-        failures(figures).try_for_each(|(kind, n)| {
-            writeln!(out, "{PREFIX}_reuse_failures_total{{{labels},kind=\"{kind}\"}} {n}")
+        FailedReuse::ALL.iter().zip(figures.failures).try_for_each(|(failed, n)| {
+            let (kind, evidence) = (failed.kind.name(), failed.evidence.name());
+            write!(out, "{PREFIX}_reuse_failures_total{{{labels},kind=\"{kind}\",")?;
+            writeln!(out, "evidence=\"{evidence}\"}} {n}")
         })
     })?;
 
-    let help = "Requests answered with an error because of a stale reuse.";
+    let help = "Requests that nginx gave up after a failed reuse.";
     of_peers(out, "failed_requests_total", "counter", help, |f| f.failed_requests)?;
 
     let help =
@@ -327,7 +336,7 @@ mod tests {
     fn upstream<'a>(name: &'a [u8], addresses: &[&'a [u8]]) -> Upstream<'a> {
         let counters = Counters::default();
         counters.reuse(1500);
-        counters.failure(Failure::Reset, 1500);
+        counters.failure(FailedReuse::new(Failure::Reset, Evidence::Unknown), 1500);
 
         let figures = counters.snapshot(2);
         let peers = addresses.iter().map(|address| Peer { address, figures }).collect();
@@ -383,7 +392,10 @@ mod tests {
         let start = "{\"upstreams\":{\"u\":{\"timeout_ms\":5000,\"margin_ms\":250,\
                      \"connections\":4,\"connects\":0,\"reuses\":2,\"closes\":{\"margin\":0,";
         assert!(out.starts_with(start), "{out}");
-        assert!(out.contains("\"reuse_failures\":{\"reset\":2,\"eof\":0,\"timeout\":0}"), "{out}");
+        assert!(
+            out.contains("\"reuse_failures\":{\"reset\":2,\"eof\":0,\"goaway\":0,\"timeout\":0}"),
+            "{out}"
+        );
 
         let peer = "\"peers\":{\"a\":{\"connections\":2,\"connects\":0,\"reuses\":1,";
         assert!(out.contains(peer), "{out}");
@@ -432,7 +444,7 @@ mod tests {
         let samples = [
             std::format!("connections{{{labels}}} 2"),
             std::format!("reuses_total{{{labels}}} 1"),
-            std::format!("reuse_failures_total{{{labels},kind=\"reset\"}} 1"),
+            std::format!("reuse_failures_total{{{labels},kind=\"reset\",evidence=\"unknown\"}} 1"),
             std::format!("closes_total{{{labels},reason=\"non_idempotent\"}} 0"),
             std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"1\"}} 0"),
             std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"2\"}} 1"),

@@ -56,12 +56,11 @@ pub static SLOTS: Worker<Slots<PeerData>> = Worker::new(Slots::new());
 
 /// Puts the module's callbacks around those that the balancer and the keepalive module have set for the request.
 fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
+    let upstream = NonNull::new(r.upstream)?;
     // SAFETY: nginx calls this for a request that has an upstream.
-    let pc = &mut unsafe { r.upstream.as_mut() }?.peer;
+    let pc = unsafe { &mut (*upstream.as_ptr()).peer };
 
-    let original = Original::of(pc);
-
-    let data = PeerData::new(wrapped, NonNull::from(&mut *r), original);
+    let data = PeerData::new(wrapped, NonNull::from(&mut *r), upstream, Original::of(pc));
 
     // SAFETY: a request has a pool.
     let pool = unsafe { r.pool.as_mut() }?;
@@ -158,8 +157,8 @@ unsafe extern "C" fn request_done(data: *mut c_void) {
     }
 }
 
-/// The tries of the request on the upstreams that the module looks after, in no order.
-pub fn tries(r: &ngx_http_request_t) -> impl Iterator<Item = Try> + '_ {
+/// What the module has for the requests that share the request's pool: a subrequest has that of its main request.
+fn all_data(r: &ngx_http_request_t) -> impl Iterator<Item = &PeerData> {
     // SAFETY: the request's pool is valid.
     let first = unsafe { (*r.pool).cleanup.as_ref() };
     // SAFETY: the list of cleanups is valid, and ends with null.
@@ -169,7 +168,15 @@ pub fn tries(r: &ngx_http_request_t) -> impl Iterator<Item = Try> + '_ {
         .filter(|cleanup| cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)))
         // SAFETY: `wrap` wrote the data that goes with the handler, which lives as long as the pool.
         .filter_map(|cleanup| unsafe { cleanup.data.cast::<PeerData>().as_ref() })
-        // subrequests have the pool of their main request
         .filter(move |data| ptr::eq(data.request(), r))
-        .flat_map(|data| data.tries().iter())
+}
+
+/// What the module has for the upstream of the request, if it looks after that.
+pub fn data_of(r: &ngx_http_request_t) -> Option<&PeerData> {
+    all_data(r).find(|data| ptr::eq(data.upstream(), r.upstream))
+}
+
+/// The tries of the request on the upstreams that the module looks after, in no order.
+pub fn tries(r: &ngx_http_request_t) -> impl Iterator<Item = Try> + '_ {
+    all_data(r).flat_map(|data| data.tries().iter())
 }

@@ -18,7 +18,7 @@ use ngx::ngx_string;
 use super::cf::{self, Failed};
 use super::keepalive::KeepaliveModule;
 use super::upstream::Wrapped;
-use super::{array, callbacks, log, status, IdleTimeoutModule};
+use super::{array, callbacks, headers, log, status, IdleTimeoutModule};
 use crate::directive;
 use crate::policy::{Msec, Policy};
 
@@ -111,6 +111,10 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
         ::log::info!("upstream \"{}\": idle connections are let go after {limit} ms", wrapped.name);
 
         main.upstreams.push(wrapped);
+    }
+
+    if !main.upstreams.is_empty() {
+        headers::wrap(cf)?;
     }
 
     main.add_zone(cf)

@@ -1,6 +1,6 @@
 //! An upstream connection: what can be seen of it, and how it is closed.
 
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr::{self, NonNull};
 use std::io;
@@ -9,9 +9,10 @@ use nginx_sys::{
     ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_log_t, ngx_pool_t,
 };
 
-use super::clock;
-use crate::outcome::Seen;
+use super::{bio, clock};
+use crate::evidence::{Seen, State, Tcp};
 use crate::policy::Msec;
+use crate::tls_record;
 
 /// An open connection of nginx's.
 #[derive(Clone, Copy)]
@@ -70,9 +71,20 @@ impl Connection {
         return false;
     }
 
+    /// OpenSSL's object of a TLS connection.
+    pub fn ssl(self) -> Option<*const c_void> {
+        #[cfg(ngx_feature = "http_ssl")]
+        // SAFETY: nginx sets `ssl` for a TLS connection, to what lives in the connection's pool.
+        return unsafe { self.get().ssl.as_ref() }.map(|ssl| ssl.connection.cast_const().cast());
+
+        #[cfg(not(ngx_feature = "http_ssl"))]
+        return None;
+    }
+
     /// When the last byte arrived at the earliest, where the kernel tells: it does for TCP.
     pub fn last_data(self) -> Option<Msec> {
-        let info = self.tcp_info()?;
+        // where it is not TCP, the option fails
+        let info: libc::tcp_info = self.socket_option(libc::IPPROTO_TCP, libc::TCP_INFO)?;
 
         // a difference of ticks may be short by one
         let ago = Msec::from(info.tcpi_last_data_recv).saturating_add(clock::tick());
@@ -97,22 +109,82 @@ impl Connection {
         unsafe { &mut *self.get().read }.set_error(1);
     }
 
-    /// What is left to see of a connection that failed.
-    pub fn seen(self) -> Seen {
-        const TCP_CLOSE: u8 = 7;
+    /// Whether the peer has sent something to an idle connection, and has not merely closed it.
+    pub fn has_unasked(self, tls: bool) -> bool {
+        let mut bytes = [0_u8; tls_record::LEN];
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let p = bytes.as_mut_ptr().cast();
 
+        // SAFETY: the kernel writes no more than the bytes that there are.
+        let n = unsafe { libc::recv(self.get().fd, p, tls_record::LEN, flags) };
+
+        n > 0 && !(tls && tls_record::is_alert(bytes))
+    }
+
+    /// How many bytes the kernel has taken since the connection was reused, but those that TLS had written by then;
+    /// none where that can't be told.
+    pub fn written(self, tls_before: Option<u64>) -> Option<u64> {
+        if self.is_tls() {
+            let written = bio::written(self).filter(|_| bio::counts_all(self))?;
+            return Some(written.saturating_sub(tls_before?));
+        }
+
+        u64::try_from(self.get().sent).ok()
+    }
+
+    /// How many bytes TLS has written to the connection, ever.
+    pub fn tls_written(self) -> Option<u64> {
+        if self.is_tls() {
+            bio::written(self)
+        } else {
+            None
+        }
+    }
+
+    /// What is left to see of a connection on which a try has failed.
+    pub fn seen(self, written: Option<u64>, goaway: bool) -> Seen {
         let (read, write) = (self.event(self.get().read), self.event(self.get().write));
-        let error: Option<c_int> = self.socket_option(libc::SOL_SOCKET, libc::SO_ERROR);
 
         Seen {
             timed_out: read.timedout() != 0 || write.timedout() != 0,
             eof: read.eof() != 0,
             read_error: read.error() != 0,
             write_error: write.error() != 0,
+            goaway,
             tls: self.is_tls(),
-            closed: self.tcp_info().map(|info| info.tcpi_state == TCP_CLOSE),
-            broken_pipe: error == Some(libc::EPIPE),
+            written,
+            tcp: self.tcp(),
         }
+    }
+
+    fn tcp(self) -> Option<Tcp> {
+        const TCP_CLOSE: u8 = 7;
+        const TCP_CLOSE_WAIT: u8 = 8;
+
+        // the questions are in the order of the fields: what happens between two of them can't make a request seem refused
+        // that was not
+        let info = self.tcp_info()?;
+
+        Some(Tcp {
+            state: match info.tcpi_state {
+                TCP_CLOSE => State::Close,
+                TCP_CLOSE_WAIT => State::CloseWait,
+                _ => State::Open,
+            },
+            segment: info.tcpi_snd_mss.into(),
+            broken_pipe: self.socket_option(libc::SOL_SOCKET, libc::SO_ERROR) == Some(libc::EPIPE),
+            unacknowledged: self.unacknowledged()?,
+        })
+    }
+
+    /// How many bytes the kernel has that the peer's has not acknowledged.
+    fn unacknowledged(self) -> Option<u64> {
+        let mut n: c_int = 0;
+
+        // SAFETY: the kernel writes to the integer alone.
+        let rc = unsafe { libc::ioctl(self.get().fd, libc::TIOCOUTQ, ptr::addr_of_mut!(n)) };
+
+        (rc == 0).then_some(u64::try_from(n).ok()).flatten()
     }
 
     /// Lets nginx's handler believe that the timer of the connection has gone off.
@@ -166,22 +238,46 @@ impl Connection {
         unsafe { &*event }
     }
 
+    /// What the kernel tells of a TCP connection; of MPTCP, whose parts are several, it tells nothing that holds.
     fn tcp_info(self) -> Option<libc::tcp_info> {
+        if self.socket_option(libc::SOL_SOCKET, libc::SO_PROTOCOL) != Some(libc::IPPROTO_TCP) {
+            return None;
+        }
+
         self.socket_option(libc::IPPROTO_TCP, libc::TCP_INFO)
     }
 
-    /// A socket option of type T, which is made of integers.
-    fn socket_option<T>(self, level: c_int, name: c_int) -> Option<T> {
-        // SAFETY: zero is a value of every integer.
+    /// A socket option, if the kernel tells as much of it as is wanted.
+    fn socket_option<T: SocketOption>(self, level: c_int, name: c_int) -> Option<T> {
+        // SAFETY: the trait's promise: zeros are a value.
         let mut value: T = unsafe { mem::zeroed() };
         let mut len = mem::size_of::<T>() as libc::socklen_t;
 
         let fd = self.get().fd;
         let p = ptr::addr_of_mut!(value).cast();
 
-        // SAFETY: the kernel writes no more than `len` bytes to the value.
+        // SAFETY: the kernel writes no more than `len` bytes to the value; by the trait's promise any will do.
         let rc = unsafe { libc::getsockopt(fd, level, name, p, &mut len) };
 
-        (rc == 0).then_some(value)
+        (rc == 0 && len as usize >= T::WANTED).then_some(value)
     }
+}
+
+/// # Safety
+///
+/// Of the type any bytes are a value: it is made of integers.
+unsafe trait SocketOption {
+    /// How much of the value the kernel has to fill in.
+    const WANTED: usize;
+}
+
+// SAFETY: it is an integer.
+unsafe impl SocketOption for c_int {
+    const WANTED: usize = mem::size_of::<Self>();
+}
+
+// SAFETY: it is made of integers.
+unsafe impl SocketOption for libc::tcp_info {
+    // what an older kernel knows of it is shorter, and has all that is read here
+    const WANTED: usize = mem::offset_of!(libc::tcp_info, tcpi_last_ack_recv);
 }

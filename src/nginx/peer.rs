@@ -1,76 +1,85 @@
 //! A request's way to a peer of an upstream, with the module around what nginx does there.
 //!
 //! `get` may turn down the connection that the keepalive module found, and nginx then connects to the peer that the
-//! balancer has chosen. `free` sets the age at which a connection that goes to the cache is let go.
+//! balancer has chosen. What becomes of the connection when the try is over stands in [`super::ended`].
 
 use core::cell::Cell;
-use core::iter;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t, ngx_list_t,
-    ngx_table_elt_t, ngx_uint_t, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_PEER_FAILED,
-    NGX_PEER_NEXT,
+    ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t,
+    ngx_output_chain_ctx_t, ngx_uint_t, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST,
+    NGX_HTTP_UPSTREAM_FT_ERROR,
 };
 
-use super::connection::Connection;
 use super::original::{Original, PeerConnection};
-use super::record::{connection_outlives, Record};
+use super::receiving::Receiving;
+use super::record::Record;
+use super::sending::Sending;
 use super::shared::Peer;
-use super::tries::Tries;
+use super::tries::{has_header, Tries, Way};
 use super::upstream::Wrapped;
-use super::{array, clock};
+use super::{array, clock, request};
 use crate::keep_alive::KeepAlive;
-use crate::outcome::{Close, Failure};
-use crate::policy::{idle_since, lower, Msec, Verdict};
+use crate::outcome::{Close, Evidence};
+use crate::policy::{Msec, Verdict};
 
 const NGX_OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 const NGX_DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
-const FAILED: ngx_uint_t = NGX_PEER_FAILED as ngx_uint_t;
-
-const KEEP_ALIVE: &[u8] = b"keep-alive";
-const KEEP_ALIVE_HASH: ngx_uint_t = hash(KEEP_ALIVE);
-
-/// nginx's hash of the name of a header.
-const fn hash(mut name: &[u8]) -> ngx_uint_t {
-    let mut hash: ngx_uint_t = 0;
-
-    while let [byte, rest @ ..] = name {
-        hash = hash.wrapping_mul(31).wrapping_add(*byte as ngx_uint_t);
-        name = rest;
-    }
-
-    hash
-}
-
 /// What stands in `peer.data`, and outlives the request's upstream: it lives as long as the request's pool. While nginx
 /// chooses a peer it may look at the variables, and with them at this.
 pub struct PeerData {
-    wrapped: &'static Wrapped,
+    pub(super) wrapped: &'static Wrapped,
     request: NonNull<ngx_http_request_t>,
-    original: Original,
+    upstream: NonNull<ngx_http_upstream_t>,
+    pub(super) original: Original,
+    pub(super) tries: Tries,
     /// When the current try began.
-    started: Cell<Msec>,
-    /// The peer whose stale connection the last try was on.
-    stale: Cell<Option<&'static Peer>>,
-    tries: Tries,
+    pub(super) started: Cell<Msec>,
+    /// Whether its request went out, as far as a connection; a TLS handshake comes before that.
+    pub(super) sent: Cell<bool>,
+    /// The peer that it went to.
+    pub(super) peer: Cell<Option<&'static Peer>>,
+    /// How much TLS had written to the connection before.
+    pub(super) tls_written: Cell<Option<u64>>,
+    /// What the response says about the connection.
+    pub(super) told: Cell<KeepAlive>,
+    sending: Sending,
+    pub(super) receiving: Receiving,
 }
 
 impl PeerData {
     pub fn new(
         wrapped: &'static Wrapped,
         request: NonNull<ngx_http_request_t>,
+        upstream: NonNull<ngx_http_upstream_t>,
         original: Original,
     ) -> Self {
-        let (started, stale) = (Cell::new(0), Cell::new(None));
-
-        Self { wrapped, request, original, started, stale, tries: Tries::none() }
+        Self {
+            wrapped,
+            request,
+            upstream,
+            original,
+            tries: Tries::none(),
+            started: Cell::new(0),
+            sent: Cell::new(false),
+            peer: Cell::new(None),
+            tls_written: Cell::new(None),
+            told: Cell::new(KeepAlive::default()),
+            sending: Sending::none(),
+            receiving: Receiving::none(),
+        }
     }
 
     pub fn request(&self) -> &ngx_http_request_t {
         // SAFETY: nginx destroys the request's pool, and with it this, while the request is there.
         unsafe { self.request.as_ref() }
+    }
+
+    pub fn upstream(&self) -> &ngx_http_upstream_t {
+        // SAFETY: the upstream is in the request's pool, as this.
+        unsafe { self.upstream.as_ref() }
     }
 
     pub fn tries(&self) -> &Tries {
@@ -81,207 +90,139 @@ impl PeerData {
         &self.original
     }
 
+    pub fn receiving(&self) -> &Receiving {
+        &self.receiving
+    }
+
     /// A cached connection is used only when the policy lets it.
     pub fn get(&self, pc: PeerConnection) -> ngx_int_t {
         let rc = self.original.get(pc);
         let now = clock::now();
+        let bitten = self.tries.current().failed.is_some();
 
-        self.started.set(now);
+        self.begin_try(now);
 
         let connection = match rc {
             NGX_DONE => pc.connection(),
             NGX_OK => None,
-            // there is no peer to try
             _ => {
-                self.begin_try(None);
+                self.set_way(Way::Nowhere);
                 return rc;
             }
         };
 
-        let bitten = self.stale.take().is_some();
-
         // a connection that is not remembered did not come by `free`: it is not ours to judge
         let Some(record) = connection.as_ref().and_then(Record::of) else {
-            self.begin_try(None);
+            self.expect_fresh();
             return rc;
         };
 
-        let idle = record.idle();
-
-        let refused = match self.wrapped.policy.verdict(&idle, now, self.is_idempotent()) {
-            Verdict::Close(reason) => Some(reason),
-            // a request that has met a stale connection does not try its luck again
-            _ if bitten => Some(Close::Dead),
-            Verdict::Probe => record.connection().is_dead().then_some(Close::Dead),
-            Verdict::Reuse => None,
-        };
-
-        if let Some(reason) = refused {
+        if let Some(reason) = self.refusal(record, now, bitten) {
             let connection = record.connection();
 
             pc.forget_connection();
             record.let_go(reason);
             connection.close();
-            self.begin_try(None);
+            self.expect_fresh();
 
             return NGX_OK;
         }
 
-        let age = idle.age(now);
-
-        record.leave_cache();
-        record.peer().counters.reuse(age);
-        self.begin_try(Some(age));
+        self.reuse(record, now);
 
         rc
     }
 
-    /// A connection that goes to the cache is let go in time, and one that has no time left does not go there.
-    pub fn free(&self, pc: PeerConnection, state: ngx_uint_t) {
-        let Some(connection) = pc.connection().filter(|c| self.is_established(*c)) else {
-            return self.original.free(pc, state);
-        };
+    /// Why a request may not be sent on the connection, if it may not.
+    fn refusal(&self, record: &Record, now: Msec, bitten: bool) -> Option<Close> {
+        let policy = &self.wrapped.policy;
+        let repeatable = policy.non_idempotent.is_none() || self.is_repeatable();
 
-        let record = Record::of(&connection);
-        let peer = self.end_try(pc, connection, record, state);
-
-        if self.stale.get().is_some() {
-            return self.free_stale(pc, connection, state);
-        }
-
-        // otherwise the keepalive module does not take it
-        let keepalive = self.upstream().keepalive() != 0 && state & FAILED == 0;
-
-        let (true, Some(peer)) = (keepalive, peer) else {
-            return self.original.free(pc, state);
-        };
-
-        // with timer_resolution, nginx's time may be from before the try
-        let now = clock::event_time().max(self.started.get());
-        let since = idle_since(self.started.get(), now, || connection.last_data());
-        let idle = self.wrapped.policy.idle(since, self.hint(record));
-
-        let record = match record {
-            Some(record) => {
-                record.set_idle(idle);
-                Some(record)
-            }
-            None => Record::attach(&connection, peer, idle),
-        };
-
-        let Some(record) = record.filter(|_| idle.deadline() > now) else {
-            self.refuse_keepalive();
-            return self.original.free(pc, state);
-        };
-
-        // it may be closed inside, when the socket has become readable
-        let open = connection_outlives(connection, || self.original.free(pc, state));
-
-        if open && pc.connection().is_none() && connection.is_idle() {
-            record.enter_cache(self.wrapped.policy.expiry(&idle));
+        match policy.verdict(&record.idle(), now, repeatable) {
+            Verdict::Close(reason) => Some(reason),
+            // a request whose last try was a failed reuse does not try its luck again
+            _ if bitten => Some(Close::Dead),
+            Verdict::Probe => record.connection().is_dead().then_some(Close::Dead),
+            Verdict::Reuse => None,
         }
     }
 
-    /// A stale reuse is no failure of the server, which has but kept to its timeout. The balancer is told what it is
-    /// told of a 403 or 404 that goes to the next server.
-    fn free_stale(&self, pc: PeerConnection, connection: Connection, state: ngx_uint_t) {
-        if self.wrapped.policy.fails {
-            return self.original.free(pc, state);
-        }
+    fn reuse(&self, record: &Record, now: Msec) {
+        let (age, connection) = (record.idle().age(now), record.connection());
 
-        // without the failure, the keepalive module could take the connection for a good one
-        connection.refuse();
-        self.original.free(pc, NGX_PEER_NEXT as ngx_uint_t);
+        record.leave_cache();
+        record.peer().counters.reuse(age);
+
+        self.set_way(Way::Reused(age));
+        self.sent.set(true);
+        self.peer.set(Some(record.peer()));
+        self.tls_written.set(connection.tls_written());
+        self.receiving.begin(connection, self.upstream());
     }
 
-    /// What the backend has said about the connection, now in the headers of its response or before.
-    fn hint(&self, record: Option<&Record>) -> Option<Msec> {
-        if !self.wrapped.policy.hint {
-            return None;
+    fn begin_try(&self, now: Msec) {
+        self.started.set(now);
+        self.sent.set(false);
+        self.peer.set(None);
+        self.told.set(KeepAlive::default());
+    }
+
+    fn set_way(&self, way: Way) {
+        self.tries.begin(self.request(), way);
+    }
+
+    fn expect_fresh(&self) {
+        self.set_way(Way::Fresh);
+        self.sending.begin(self);
+    }
+
+    /// The request goes out on a fresh connection.
+    pub fn sends(&self) {
+        self.ends_sending();
+        self.sent.set(true);
+
+        // SAFETY: the peer connection is part of the upstream, and `self` does not outlive that.
+        let pc =
+            unsafe { PeerConnection::from_raw(ptr::addr_of_mut!((*self.upstream.as_ptr()).peer)) };
+
+        if let Some(peer) = pc.name().and_then(|name| self.find_peer(name)) {
+            peer.counters.connect();
+            self.peer.set(Some(peer));
         }
+    }
 
-        let mut keep_alive = KeepAlive::default();
+    /// The request does not go out any more, if it has not.
+    pub(super) fn ends_sending(&self) {
+        self.sending.end(self.output());
+    }
 
-        for header in headers(&self.upstream().headers_in.headers) {
-            if header.hash == KEEP_ALIVE_HASH && lowcase_key(header) == KEEP_ALIVE {
-                keep_alive.read(header.value.as_bytes());
-            }
-        }
+    /// nginx's way of sending the request.
+    pub(super) fn output(&self) -> *mut ngx_output_chain_ctx_t {
+        // SAFETY: it is part of the upstream, and `self` does not outlive that.
+        unsafe { ptr::addr_of_mut!((*self.upstream.as_ptr()).output) }
+    }
 
-        lower(keep_alive.hint(), record.and_then(|record| record.idle().hint()))
+    /// Whether the backend speaks HTTP, and neither FastCGI nor gRPC nor another protocol.
+    pub fn is_http(&self) -> bool {
+        self.upstream().schema.as_bytes().starts_with(b"http")
     }
 
     /// Whether nginx would repeat the request elsewhere once it was sent.
-    fn is_idempotent(&self) -> bool {
+    fn is_repeatable(&self) -> bool {
         const NON_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
 
-        self.request().method & NON_IDEMPOTENT as ngx_uint_t == 0
-    }
+        let r = self.request();
+        // SAFETY: nginx sets the upstream's configuration before it chooses a peer.
+        let conf = unsafe { self.upstream().conf.as_ref() };
+        let next = conf.map_or(0, |conf| conf.next_upstream);
 
-    fn begin_try(&self, idle: Option<Msec>) {
-        self.tries.begin(self.request(), idle);
-    }
-
-    /// Whether the try got as far as a connection; a TLS handshake comes after that.
-    fn is_established(&self, connection: Connection) -> bool {
-        self.tries.current().idle().is_some()
-            || self.upstream().request_sent() != 0
-            || connection.is_tls()
-    }
-
-    /// Counts the try that is over, and tells the peer that it was on.
-    fn end_try(
-        &self,
-        pc: PeerConnection,
-        connection: Connection,
-        record: Option<&Record>,
-        state: ngx_uint_t,
-    ) -> Option<&'static Peer> {
-        let Some(age) = self.tries.current().idle() else {
-            let peer = self.peer(pc.name()?)?;
-            peer.counters.connect();
-            return Some(peer);
-        };
-
-        let record = record?;
-
-        if state & FAILED != 0 && !self.has_response() {
-            if let Some(kind) = connection.seen().failure() {
-                self.fail(pc, record, kind, age);
-            }
-        }
-
-        Some(record.peer())
-    }
-
-    #[cold]
-    fn fail(&self, pc: PeerConnection, record: &Record, kind: Failure, age: Msec) {
-        let peer = record.peer();
-
-        peer.counters.failure(kind, age);
-        self.tries.set_failure(kind);
-
-        if kind.is_stale() {
-            self.stale.set(Some(peer));
-        }
-
-        let kind = kind.name();
-
-        match self.wrapped.policy.timeout(record.idle().hint()) {
-            Some(timeout) => pc.warn(format_args!(
-                "reused connection to {peer} failed: {kind}, it had been idle for {age} ms, \
-                 timeout {timeout} ms, margin {} ms",
-                self.wrapped.policy.margin_of(timeout)
-            )),
-            None => pc.warn(format_args!(
-                "reused connection to {peer} failed: {kind}, it had been idle for {age} ms, \
-                 timeout unknown"
-            )),
-        }
+        r.method & NON_IDEMPOTENT as ngx_uint_t == 0
+            && next & NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t != 0
+            && !request::is_body_unbuffered(r)
     }
 
     /// The counters of the peer with this address.
-    fn peer(&self, address: &[u8]) -> Option<&'static Peer> {
+    fn find_peer(&self, address: &[u8]) -> Option<&'static Peer> {
         let shared = self.wrapped.shared.get()?;
         let peer = shared.peer(address);
 
@@ -294,67 +235,47 @@ impl PeerData {
         Some(peer)
     }
 
-    /// Whether the request has not gone on to another upstream, which nginx marks with a state that has no peer.
-    fn is_last_upstream(&self) -> bool {
+    /// Takes in what the header of the response says about the connection.
+    pub fn tell(&self, header: &[u8], read: fn(&mut KeepAlive, &[u8])) {
+        let mut told = self.told.get();
+
+        read(&mut told, header);
+        self.told.set(told);
+    }
+
+    pub(super) fn refuse_keepalive(&self) {
+        // SAFETY: nginx lends its upstream for the time of the callback.
+        unsafe { (*self.upstream.as_ptr()).set_keepalive(0) };
+    }
+
+    /// Whether the header of a response has come.
+    pub(super) fn has_header(&self) -> bool {
+        // SAFETY: the pointer is null, or to the state of the current try, in the request's pool.
+        unsafe { self.upstream().state.as_ref() }.is_some_and(has_header)
+    }
+
+    /// The client's request is over. One that was given up after a failed reuse has failed, whatever was made of it.
+    pub fn request_done(&self) {
+        let last = self.tries.current();
+
+        if last.failed.is_none_or(|failed| failed.evidence == Evidence::Received) {
+            return;
+        }
+
         // SAFETY: the pointer is null, or to an array of states in the request's pool.
         let states: &[ngx_http_upstream_state_t] =
             unsafe { array::elements(self.request().upstream_states) };
 
-        let last = self.tries.current().state();
+        // without a status of its own, the try ended since the client was gone
+        let given_up = states.get(last.state()).is_some_and(|state| state.status != 0);
 
-        states.iter().skip(last.saturating_add(1)).all(|state| !state.peer.is_null())
-    }
-
-    fn upstream(&self) -> &ngx_http_upstream_t {
-        // SAFETY: nginx runs the callbacks while this upstream is the request's.
-        unsafe { &*self.request().upstream }
-    }
-
-    /// Whether a byte of the response has come.
-    fn has_response(&self) -> bool {
-        // SAFETY: the pointer is null, or to the state of the current try, in the request's pool.
-        unsafe { self.upstream().state.as_ref() }.is_some_and(|state| state.bytes_received > 0)
-    }
-
-    fn refuse_keepalive(&self) {
-        // SAFETY: as above.
-        unsafe { &mut *self.request().upstream }.set_keepalive(0);
-    }
-
-    /// The client's request is over.
-    pub fn request_done(&self) {
-        let Some(peer) = self.stale.get().filter(|_| self.is_last_upstream()) else {
-            return;
-        };
-
-        // SAFETY: a subrequest is in the pool of its main request.
-        let main = unsafe { &*self.request().main };
-
-        let status = match main.err_status {
-            0 => main.headers_out.status,
-            status => status,
-        };
-
-        if status >= 400 {
-            peer.counters.failed_request();
+        if given_up
+            && !request::served_stale(self.upstream())
+            && !request::is_background(self.request())
+        {
+            if let Some(peer) = self.peer.get() {
+                peer.counters.failed_request();
+            }
         }
     }
-}
-
-/// The headers of a response.
-fn headers(list: &ngx_list_t) -> impl Iterator<Item = &ngx_table_elt_t> {
-    // SAFETY: the parts of the list are in the request's pool, the last of them has no next.
-    iter::successors(Some(&list.part), |part| unsafe { part.next.as_ref() })
-        // SAFETY: a part holds as many elements as it says.
-        .flat_map(|part| unsafe { array::from_raw(part.elts.cast(), part.nelts) })
-}
-
-/// The name of a header in lower case.
-fn lowcase_key(header: &ngx_table_elt_t) -> &[u8] {
-    if header.lowcase_key.is_null() {
-        return &[];
-    }
-
-    // SAFETY: nginx sets it to as many bytes as the name has.
-    unsafe { array::from_raw(header.lowcase_key, header.key.len) }
 }

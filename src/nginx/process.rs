@@ -7,7 +7,7 @@ use ngx::core::Status;
 use ngx::http::HttpModuleMainConf;
 
 use super::zone::MainConf;
-use super::{callbacks, expiry, record, IdleTimeoutModule};
+use super::{bio, callbacks, expiry, record, IdleTimeoutModule};
 
 /// A process of nginx begins.
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -16,6 +16,7 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         return Status::NGX_OK.into();
     };
 
+    bio::init();
     expiry::init(record::take_turn);
 
     if let Some(header) = IdleTimeoutModule::main_conf(cycle).and_then(MainConf::header) {

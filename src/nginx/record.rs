@@ -26,6 +26,7 @@ pub struct Record {
     connection: Connection,
     peer: &'static Peer,
     idle: Cell<Idle>,
+    tls: bool,
     /// Whether the connection is counted as idle.
     cached: Cell<bool>,
     /// Whether its time in the cache is over.
@@ -52,6 +53,7 @@ impl Record {
             connection: *connection,
             peer,
             idle: Cell::new(idle),
+            tls: connection.is_tls(),
             cached: Cell::new(false),
             expired: Cell::new(false),
             expiry: Cell::new(Close::Keepalive),
@@ -158,6 +160,8 @@ impl Record {
             Close::Keepalive
         } else if self.connection.is_told_to_close() {
             Close::Shutdown
+        } else if self.connection.has_unasked(self.tls) {
+            Close::Unasked
         } else {
             Close::Peer
         }

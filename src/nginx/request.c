@@ -1,6 +1,6 @@
 /*
  * The bit fields of a request, which bindgen misplaces in nginx 1.30 and
- * later: a compiler that reads nginx's own header does not.
+ * later, and what an nginx without a cache has not.
  */
 
 #include <ngx_config.h>
@@ -36,6 +36,18 @@ ngx_http_upstream_idle_cached(const ngx_http_request_t *r)
     return r->cached;
 #else
     (void) r;
+    return 0;
+#endif
+}
+
+
+ngx_uint_t
+ngx_http_upstream_idle_served_stale(const ngx_http_upstream_t *u)
+{
+#if (NGX_HTTP_CACHE)
+    return u->cache_status == NGX_HTTP_CACHE_STALE;
+#else
+    (void) u;
     return 0;
 #endif
 }

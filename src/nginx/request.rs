@@ -1,12 +1,15 @@
-//! The bits of a request, asked of `request.c`: bindgen misplaces them in nginx 1.30 and later.
+//! What `request.c` tells of a request: bindgen misplaces its bits in nginx 1.30 and later.
 
-use nginx_sys::{ngx_http_request_t, ngx_uint_t};
+use core::iter;
+
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_t, ngx_uint_t};
 
 extern "C" {
     fn ngx_http_upstream_idle_header_only(r: *const ngx_http_request_t) -> ngx_uint_t;
     fn ngx_http_upstream_idle_background(r: *const ngx_http_request_t) -> ngx_uint_t;
     fn ngx_http_upstream_idle_body_unbuffered(r: *const ngx_http_request_t) -> ngx_uint_t;
     fn ngx_http_upstream_idle_cached(r: *const ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_idle_served_stale(u: *const ngx_http_upstream_t) -> ngx_uint_t;
 }
 
 /// Whether the response is a header alone: to HEAD, or of a status without a body.
@@ -15,10 +18,13 @@ pub fn is_header_only(r: &ngx_http_request_t) -> bool {
     unsafe { ngx_http_upstream_idle_header_only(r) != 0 }
 }
 
-/// Whether nobody waits for the response: that of a mirror, or of an update of the cache.
+/// Whether nobody waits for the response: it is for a mirror, or for the cache.
 pub fn is_background(r: &ngx_http_request_t) -> bool {
+    // SAFETY: a request and its parents live until the main request is over; the main request has no parent.
+    let mut requests = iter::successors(Some(r), |r| unsafe { r.parent.as_ref() });
+
     // SAFETY: the function only reads the request that it is given.
-    unsafe { ngx_http_upstream_idle_background(r) != 0 }
+    requests.any(|r| unsafe { ngx_http_upstream_idle_background(r) != 0 })
 }
 
 /// Whether the body is passed on as it comes, and is gone when it was sent.
@@ -31,4 +37,10 @@ pub fn is_body_unbuffered(r: &ngx_http_request_t) -> bool {
 pub fn is_cached(r: &ngx_http_request_t) -> bool {
     // SAFETY: the function only reads the request that it is given.
     unsafe { ngx_http_upstream_idle_cached(r) != 0 }
+}
+
+/// Whether nginx has answered from the cache, with what is out of date, for want of a better response.
+pub fn served_stale(u: &ngx_http_upstream_t) -> bool {
+    // SAFETY: the function only reads the upstream that it is given.
+    unsafe { ngx_http_upstream_idle_served_stale(u) != 0 }
 }

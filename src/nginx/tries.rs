@@ -5,21 +5,29 @@ use core::iter;
 use core::mem;
 use core::ptr;
 
-use nginx_sys::{ngx_http_request_t, ngx_palloc};
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_state_t, ngx_msec_t, ngx_palloc};
 
-use crate::outcome::Failure;
+use crate::outcome::FailedReuse;
 use crate::policy::Msec;
+
+/// How a try came by its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// There was no peer to try.
+    Nowhere,
+    /// A new one.
+    Fresh,
+    /// One that had been idle for so long.
+    Reused(Msec),
+}
 
 /// One of a request's tries to get a response.
 #[derive(Clone, Copy)]
 pub struct Try {
-    /// For how long the connection had been idle; `FRESH` for a new one.
-    idle: Msec,
+    pub way: Way,
     state: u32,
-    pub failure: Option<Failure>,
+    pub failed: Option<FailedReuse>,
 }
-
-const FRESH: Msec = Msec::MAX;
 
 const NO_STATE: u32 = u32::MAX;
 
@@ -29,10 +37,18 @@ impl Try {
         self.state as usize
     }
 
-    /// For how long the connection had been idle; none for a fresh one.
+    /// For how long the connection had been idle, if it was a cached one.
     pub fn idle(&self) -> Option<Msec> {
-        (self.idle != FRESH).then_some(self.idle)
+        match self.way {
+            Way::Reused(idle) => Some(idle),
+            _ => None,
+        }
     }
+}
+
+/// Whether the header of a response has come.
+pub fn has_header(state: &ngx_http_upstream_state_t) -> bool {
+    state.header_time != ngx_msec_t::MAX
 }
 
 /// The tries on an upstream, the last one first. Most requests have one only.
@@ -43,7 +59,7 @@ pub struct Tries {
 
 impl Tries {
     pub fn none() -> Self {
-        let last = Try { idle: FRESH, state: NO_STATE, failure: None };
+        let last = Try { way: Way::Nowhere, state: NO_STATE, failed: None };
 
         Self { last: Cell::new(last), before: Cell::new(ptr::null()) }
     }
@@ -53,12 +69,12 @@ impl Tries {
         self.last.get()
     }
 
-    pub fn set_failure(&self, failure: Failure) {
-        self.last.set(Try { failure: Some(failure), ..self.last.get() });
+    pub fn set_failed(&self, failed: FailedReuse) {
+        self.last.set(Try { failed: Some(failed), ..self.last.get() });
     }
 
-    /// Begins a try of the request on a connection that has been idle for so long, or on a fresh one.
-    pub fn begin(&self, r: &ngx_http_request_t, idle: Option<Msec>) {
+    /// Begins a try of the request.
+    pub fn begin(&self, r: &ngx_http_request_t, way: Way) {
         if self.last.get().state != NO_STATE {
             self.keep_last(r);
         }
@@ -67,7 +83,7 @@ impl Tries {
         let states = unsafe { r.upstream_states.as_ref() }.map_or(0, |states| states.nelts);
         let state = u32::try_from(states.saturating_sub(1)).unwrap_or(NO_STATE);
 
-        self.last.set(Try { idle: idle.unwrap_or(FRESH), state, failure: None });
+        self.last.set(Try { way, state, failed: None });
     }
 
     /// Moves the last try to memory of its own; without memory, it is forgotten.

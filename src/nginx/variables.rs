@@ -1,6 +1,7 @@
 //! The variables: for each try of a request, how it came by its connection, and what became of it.
 
 use core::fmt::{self, Write};
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::slice;
 
@@ -15,15 +16,16 @@ use ngx::ngx_string;
 use super::array;
 use super::callbacks::tries;
 use super::cf::Failed;
-use super::tries::Try;
+use super::tries::{has_header, Try, Way};
 
 /// Room for the value of a try, and for what separates it from the next.
 const MAX_LEN: usize = 32;
 
-const VARIABLES: [(ngx_str_t, ngx_http_get_variable_pt); 3] = [
+const VARIABLES: [(ngx_str_t, ngx_http_get_variable_pt); 4] = [
     (ngx_string!("upstream_reused"), Some(reused)),
     (ngx_string!("upstream_idle_time"), Some(idle_time)),
     (ngx_string!("upstream_reuse_outcome"), Some(outcome)),
+    (ngx_string!("upstream_reuse_evidence"), Some(evidence)),
 ];
 
 /// Adds the variables to the configuration.
@@ -42,23 +44,50 @@ pub fn add(cf: &mut ngx_conf_t) -> Result<(), Failed> {
     Ok(())
 }
 
-fn write_reused(out: &mut dyn Write, this: &Try) -> fmt::Result {
-    out.write_str(if this.idle().is_some() { "1" } else { "0" })
+/// Writes what a variable says about a try.
+type WriteTry = fn(&mut dyn Write, &Try, &ngx_http_upstream_state_t) -> fmt::Result;
+
+fn write_reused(
+    out: &mut dyn Write,
+    this: &Try,
+    _state: &ngx_http_upstream_state_t,
+) -> fmt::Result {
+    out.write_str(match this.way {
+        Way::Nowhere => "-",
+        Way::Fresh => "0",
+        Way::Reused(_) => "1",
+    })
 }
 
-fn write_idle_time(out: &mut dyn Write, this: &Try) -> fmt::Result {
+fn write_idle_time(
+    out: &mut dyn Write,
+    this: &Try,
+    _state: &ngx_http_upstream_state_t,
+) -> fmt::Result {
     match this.idle() {
         Some(age) => write!(out, "{}.{:03}", age / 1000, age % 1000),
         None => out.write_str("-"),
     }
 }
 
-fn write_outcome(out: &mut dyn Write, this: &Try) -> fmt::Result {
-    out.write_str(match (this.idle(), this.failure) {
-        (None, _) => "-",
-        (Some(_), None) => "ok",
-        (Some(_), Some(failure)) => failure.name(),
+fn write_outcome(
+    out: &mut dyn Write,
+    this: &Try,
+    state: &ngx_http_upstream_state_t,
+) -> fmt::Result {
+    out.write_str(match (this.idle(), this.failed) {
+        (Some(_), Some(failed)) => failed.kind.name(),
+        (Some(_), None) if has_header(state) => "ok",
+        _ => "-",
     })
+}
+
+fn write_evidence(
+    out: &mut dyn Write,
+    this: &Try,
+    _state: &ngx_http_upstream_state_t,
+) -> fmt::Result {
+    out.write_str(this.failed.map_or("-", |failed| failed.evidence.name()))
 }
 
 /// Writes a value for each try, separated as in `$upstream_addr`: by a comma, or by a colon where the request went on
@@ -67,13 +96,13 @@ fn write_tries(
     out: &mut dyn Write,
     r: &ngx_http_request_t,
     states: &[ngx_http_upstream_state_t],
-    write: fn(&mut dyn Write, &Try) -> fmt::Result,
+    write: WriteTry,
 ) -> fmt::Result {
     let mut states = states.iter().enumerate().peekable();
 
-    while let Some((number, _)) = states.next() {
+    while let Some((number, state)) = states.next() {
         match tries(r).find(|this| this.state() == number) {
-            Some(this) => write(out, &this),
+            Some(this) => write(out, &this, state),
             None => out.write_char('-'),
         }?;
 
@@ -93,7 +122,7 @@ fn write_tries(
 
 /// Memory for the text of a variable.
 struct Text<'a> {
-    memory: &'a mut [u8],
+    memory: &'a mut [MaybeUninit<u8>],
     len: usize,
 }
 
@@ -101,7 +130,12 @@ impl Write for Text<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let end = self.len.checked_add(s.len()).ok_or(fmt::Error)?;
 
-        self.memory.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(s.as_bytes());
+        for (place, byte) in
+            self.memory.get_mut(self.len..end).ok_or(fmt::Error)?.iter_mut().zip(s.bytes())
+        {
+            place.write(byte);
+        }
+
         self.len = end;
 
         Ok(())
@@ -112,7 +146,7 @@ impl Write for Text<'_> {
 fn set(
     r: &ngx_http_request_t,
     value: &mut ngx_http_variable_value_t,
-    write: fn(&mut dyn Write, &Try) -> fmt::Result,
+    write: WriteTry,
 ) -> Option<()> {
     value.set_valid(1);
     value.set_no_cacheable(0);
@@ -128,15 +162,15 @@ fn set(
     let len = states.len().checked_mul(MAX_LEN)?;
 
     // SAFETY: the request's pool is valid.
-    let memory = unsafe { ngx_pnalloc(r.pool, len) }.cast::<u8>();
-    // SAFETY: as much memory was asked for, and nobody else has it; what is in it is overwritten before it is read.
+    let memory = unsafe { ngx_pnalloc(r.pool, len) }.cast::<MaybeUninit<u8>>();
+    // SAFETY: as much memory was asked for, and nobody else has it.
     let memory = unsafe { slice::from_raw_parts_mut(NonNull::new(memory)?.as_ptr(), len) };
 
     let mut text = Text { memory, len: 0 };
     write_tries(&mut text, r, states, write).ok()?;
 
     value.set_len(u32::try_from(text.len).ok()?);
-    value.data = text.memory.as_mut_ptr();
+    value.data = text.memory.as_mut_ptr().cast();
     value.set_not_found(0);
 
     Some(())
@@ -162,3 +196,4 @@ macro_rules! handler {
 handler!(reused, write_reused);
 handler!(idle_time, write_idle_time);
 handler!(outcome, write_outcome);
+handler!(evidence, write_evidence);

@@ -129,7 +129,7 @@ sub flat {
 	my $ages = delete $flat{ages};
 	$flat{"ages.$_"} = $ages->{$_}{count} for keys %$ages;
 
-	for my $name (qw/closes reuse_failures/) {
+	for my $name (qw/closes reuse_failures reuse_evidence/) {
 		my $group = delete $flat{$name};
 		$flat{"$name.$_"} = $group->{$_} for keys %$group;
 	}
