@@ -108,13 +108,14 @@ for my $scheme (qw/http https/) {
 	# the backend closes the connection, or says something
 
 	for my $how (qw/close fin reset chatter/) {
+		my $closed = $how eq 'chatter' ? 'closes.unasked +1' : 'ages.peer_close +1, closes.peer +1';
+
 		$before = figures();
 
 		my ($number) = served(get(uri($scheme, 'peer')));
 
 		Backend::Faulty::order($where{$scheme}, $how, $number);
-		is_changes($before, "${scheme}_peer $peer: ages.peer_close +1, closes.peer +1, connects +1",
-			"$scheme, peer, $how");
+		is_changes($before, "${scheme}_peer $peer: $closed, connects +1", "$scheme, peer, $how");
 	}
 
 	# two connections at a time, and a cache with room for one
@@ -143,8 +144,8 @@ my @lines = grep { /idle connection to/ } split /\n/, $t->read_file('error.log')
 my $line = qr/\[info\] .*idle connection to 127\.0\.0\.1:\d+ of upstream "\w+" closed after \d+ ms: \w+(?: while |$)/;
 
 is(join("\n", grep { !/$line/ } @lines), '', 'log');
-is(reasons('http', @lines), 'evicted 1, keepalive 1, late 1, margin 2, peer 4, shutdown 1', 'log, http');
-is(reasons('https', @lines), 'evicted 1, keepalive 1, late 1, margin 2, peer 4, shutdown 1', 'log, https');
+is(reasons('http', @lines), 'evicted 1, keepalive 1, late 1, margin 2, peer 3, shutdown 1, unasked 1', 'log, http');
+is(reasons('https', @lines), 'evicted 1, keepalive 1, late 1, margin 2, peer 3, shutdown 1, unasked 1', 'log, https');
 
 ###############################################################################
 

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
-# Tests for upstream_idle_timeout module, stale connections and max_fails: they
-# are no failures of the server, unless fails=on says so.
+# Tests for upstream_idle_timeout module, failed reuses and max_fails: what a
+# server did to a request is a failure of it, and that it had closed an idle
+# connection is not, unless fails=on says so.
 
 ###############################################################################
 
@@ -38,7 +39,7 @@ my $upstreams = '';
 for my $protocol (@protocols) {
 	for my $fails (qw/off on/) {
 		$upstreams .= block("${protocol}_${_}_$fails", "probe=off fails=$fails", @{$servers{$protocol}})
-			for qw/reset close queued/;
+			for qw/reset close closed queued/;
 	}
 }
 
@@ -119,7 +120,7 @@ $t->waitforsocket('127.0.0.1:' . port($_)) for 8081 .. 8086;
 
 for my $protocol (@protocols) {
 
-	# both servers let their connections go, one after the other, while a request waits there
+	# both servers end a connection, one after the other, when they have got the request, long before they were expected to
 
 	for my $how (qw/reset close/) {
 		my $kind = $how eq 'reset' ? 'reset' : 'eof';
@@ -130,39 +131,35 @@ for my $protocol (@protocols) {
 
 			is(servers(map { get("/$protocol?upstream=$upstream") } 1, 2), '1 2', "$name, GET");
 			is(servers(map { post("/$protocol?upstream=$upstream&reused=$how") } 1, 2), '0 0', "$name, POST");
+			is(failures($upstream), "reuse_failures.$kind 2", "$name, failures");
 
-			my $figures = figures()->{$upstream}{''};
-
-			is($figures->{"reuse_failures.$kind"}, 2, "$name, failures");
-			is($figures->{connections}, 0, "$name, not kept");
-
-			goes_on($t, $protocol, $upstream, $fails, $name);
+			goes_on($t, $protocol, $upstream, 0, $name);
 		}
 	}
 
-	# the connection to one of them is reset already when the worker uses it: the request goes to the next server
+	# the connections are closed already when the worker uses them
+
+	for my $fails (qw/off on/) {
+		my $upstream = "${protocol}_closed_$fails";
+		my $name = "$protocol, queued close, fails=$fails";
+
+		is(servers(queued($stall, $protocol, $upstream, 'close', 1, 2)), '0 0', "$name, POST");
+		is(failures($upstream), 'reuse_failures.eof 2', "$name, failures");
+
+		goes_on($t, $protocol, $upstream, $fails eq 'off', $name);
+	}
+
+	# the connection to one of them is reset already: the request goes to the next server
 
 	for my $fails (qw/off on/) {
 		my $upstream = "${protocol}_queued_$fails";
 		my $name = "$protocol, queued reset, fails=$fails";
-		my @clients = map { ask('GET', "/$protocol?upstream=$upstream") } 1, 2;
-		my ($first, $second) = map { answer($_) } @clients;
+		my @responses = queued($stall, $protocol, $upstream, 'reset', 1);
 
-		is(servers($first, $second), '1 2', "$name, GET");
-
-		$stall->begin();
-		ask('POST', "/$protocol?upstream=$upstream", $_) for @clients;
-		Backend::Late::order($backend{$servers{$protocol}[servers($first) - 1]}, 'reset', (served($first))[0]);
-		$stall->release();
-
-		is(grep({ (served(answer($_)))[0] } @clients), 2, "$name, POST");
-
-		my $figures = figures()->{$upstream}{''};
-
-		is($figures->{'reuse_failures.reset'}, 1, "$name, failures");
-		is($figures->{connections}, 2, "$name, not kept");
-		is(servers(map { get("/$protocol?upstream=$upstream") } 1 .. 4),
-			$fails eq 'off' ? '1 1 2 2' : join(' ', (servers($second)) x 4), "$name, after that");
+		is(grep({ (served($_))[0] } @responses), 2, "$name, POST");
+		is(failures($upstream), 'reuse_failures.reset 1', "$name, failures");
+		is(servers(map { get("/$protocol?upstream=$upstream") } 1 .. 4), $fails eq 'off' ? '1 1 2 2' : '2 2 2 2',
+			"$name, after that");
 	}
 }
 
@@ -171,12 +168,44 @@ for my $protocol (@protocols) {
 # The servers are taken for good ones, or for bad ones.
 
 sub goes_on {
-	my ($t, $protocol, $upstream, $fails, $name) = @_;
+	my ($t, $protocol, $upstream, $good, $name) = @_;
 
 	my @responses = map { get("/$protocol?upstream=$upstream") } 1 .. 4;
 
-	is(servers(@responses), $fails eq 'off' ? '1 1 2 2' : '0 0 0 0', "$name, after that");
-	is(errors($t, 'no live upstreams', $upstream), $fails eq 'off' ? 0 : 4, "$name, no live upstreams");
+	is(servers(@responses), $good ? '1 1 2 2' : '0 0 0 0', "$name, after that");
+	is(errors($t, 'no live upstreams', $upstream), $good ? 0 : 4, "$name, no live upstreams");
+}
+
+# POSTs to both servers that wait for a blocked worker, while these servers end their idle connections.
+
+sub queued {
+	my ($stall, $protocol, $upstream, $how, @servers) = @_;
+
+	my $uri = "/$protocol?upstream=$upstream";
+	my @clients = map { ask('GET', $uri) } 1, 2;
+	my @idle = map { answer($_) } @clients;
+
+	$stall->begin();
+	ask('POST', $uri, $_) for @clients;
+
+	for my $response (@idle) {
+		my $server = servers($response);
+
+		Backend::Late::order($backend{$servers{$protocol}[$server - 1]}, $how, (served($response))[0])
+			if grep { $_ == $server } @servers;
+	}
+
+	$stall->release();
+
+	return map { answer($_) } @clients;
+}
+
+sub failures {
+	my ($upstream) = @_;
+
+	my $figures = figures()->{$upstream}{''};
+
+	return join ', ', map { "$_ $figures->{$_}" } grep { /^reuse_failures/ && $figures->{$_} } sort keys %$figures;
 }
 
 sub block {

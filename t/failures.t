@@ -26,7 +26,7 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/http proxy http_ssl unix upstream_keepalive socket_ssl/)
-	->has_daemon('openssl')->plan(51)
+	->has_daemon('openssl')->plan(49)
 	->write_file_expand('nginx.conf', <<'EOF');
 
 %%TEST_GLOBALS%%
@@ -125,37 +125,46 @@ $t->run();
 
 ###############################################################################
 
-# the last argument of each: what the client gets, and what is counted besides the failure
+# the last argument of each: what is known of the request, what the client gets, and what is counted besides the failure
 
-my ($error, $repeated) = ([502, 'connections -1, failed_requests +1'], [200, 'connects +1']);
-my $timeout = [504, 'connections -1'];
+my $failed = 'failed_requests +1';
+my ($error, $lost) = ([502, 'connections -1', $failed], [502, 'connections -1']);
+my $repeated = [200, 'connects +1'];
 
-# while nginx waits for the response
+# while nginx waits for the response: what was acknowledged before a FIN was received, and a reset tells nothing
 
 for my $to (qw/plain tls/) {
-	failed($to, 'reset', "$to, reset", waiting("/$to?reused=reset"), $error);
-	failed($to, 'eof', "$to, closed", waiting("/$to?reused=close"), $error);
+	failed($to, 'reset', 'unknown', "$to, reset", waiting("/$to?reused=reset"), $error);
 }
 
-failed('tls', 'eof', 'tls, closed without close_notify', waiting('/tls?reused=fin'), $error);
-failed('unix', 'eof', 'unix, closed', waiting('/unix?reused=close'), $error);
+failed('plain', 'eof', 'received', 'plain, closed', waiting('/plain?reused=close'), $lost);
+failed('tls', 'eof', 'received', 'tls, closed without close_notify', waiting('/tls?reused=fin'), $lost);
+failed('unix', 'eof', 'unknown', 'unix, closed', waiting('/unix?reused=close'), $error);
 
 # when the connection is closed, and what nginx has sent is unread
 
-failed($_, 'reset', "$_, closed unread", unread($_), $error) for qw/plain tls unix/;
+failed($_, 'reset', 'unknown', "$_, closed unread", unread($_), $error) for qw/plain tls unix/;
 
-failed($_, 'timeout', "$_, timeout", waiting("/silent/$_?reused=silent"), $timeout) for qw/plain tls unix/;
+# no response in time: the kernel of the backend, which TCP tells about, has taken the request
+
+for my $to (qw/plain tls unix/) {
+	my ($evidence, @more) = $to eq 'unix' ? ('unknown', $failed) : 'received';
+
+	failed($to, 'timeout', $evidence, "$to, timeout", waiting("/silent/$to?reused=silent"), [504, 'connections -1', @more]);
+}
 
 # before nginx sends the request, and unseen: a reset is found in time to repeat the request
 
-failed($_, 'reset', "$_, reset before", queued($stall, $_, 'reset'), $repeated) for qw/plain tls/;
-failed($_, 'eof', "$_, closed before", queued($stall, $_, 'close'), $error) for qw/plain tls unix/;
-failed('tls', 'eof', 'tls, closed before without close_notify', queued($stall, 'tls', 'fin'), $error);
+failed($_, 'reset', 'unwritten', "$_, reset before", queued($stall, $_, 'reset'), $repeated) for qw/plain tls/;
+failed($_, 'eof', 'refused', "$_, closed before", queued($stall, $_, 'close'), $error) for qw/plain tls/;
+failed('unix', 'eof', 'unwritten', 'unix, closed before', queued($stall, 'unix', 'close'), $error);
+failed('tls', 'eof', 'refused', 'tls, closed before without close_notify', queued($stall, 'tls', 'fin'), $error);
 
 # requests that may be repeated
 
-failed($_, 'reset', "$_, GET, reset", waiting("/$_?reused=reset", 'GET'), $repeated) for qw/plain tls/;
-failed($_, 'eof', "$_, GET, closed", waiting("/$_?reused=close", 'GET'), $repeated) for qw/plain tls unix/;
+failed($_, 'reset', 'unknown', "$_, GET, reset", waiting("/$_?reused=reset", 'GET'), $repeated) for qw/plain tls/;
+failed('plain', 'eof', 'received', 'plain, GET, closed', waiting('/plain?reused=close', 'GET'), $repeated);
+failed('unix', 'eof', 'unknown', 'unix, GET, closed', waiting('/unix?reused=close', 'GET'), $repeated);
 
 # after a while
 
@@ -179,16 +188,24 @@ $t->stop();
 
 my @lines = grep { /reused connection to/ } split /\n/, $t->read_file('error.log');
 
-my ($age) = map { / failed: reset, it had been idle for (\d+) ms, timeout 31000 ms, margin 2000 ms while / } $lines[-1];
+my $report = qr/reused connection to (\S+) of upstream "(?:plain|tls|unix)" failed: (\w+), request (\w+), sent (\d+) ms ago after (\d+) ms idle, limit 29000 ms, (not )?a failure of the server/;
+my @reports = map { [/\[warn\] .*$report/] } @lines;
+my ($peer, undef, undef, $waited, $age) = @{$reports[-1]};
 
+is($peer, $peer{plain}, 'log, peer');
 cmp_ok($age, '>=', int($asked - $idle), 'log, idle age');
-cmp_ok($age, '<', $answered - $started + 1, 'log, idle age, not more');
+cmp_ok($age + $waited, '<', $answered - $started + 1, 'log, idle age, not more');
 
-like($lines[0], qr/\[warn\] .*reused connection to $peer{plain} of upstream "plain" failed: reset, /, 'log');
-is(scalar(grep { !/\[warn\] .*reused connection to \S+ of upstream "(?:plain|tls|unix)" failed: / } @lines), 0,
-	'log, all');
-is(join(' ', map { / failed: (\w+), / } @lines), join(' ', 'reset eof reset eof eof eof', ('reset') x 3,
-	('timeout') x 3, 'reset reset eof eof eof eof', 'reset reset eof eof eof', 'reset'), 'log, kinds');
+is(scalar(grep { !@$_ } @reports), 0, 'log, all');
+is(join(' ', map { $_->[1] } @reports), join(' ', 'reset reset eof eof eof', ('reset') x 3, ('timeout') x 3,
+	'reset reset eof eof eof eof', 'reset reset eof eof', 'reset'), 'log, kinds');
+is(join(' ', map { $_->[2] } @reports), join(' ', 'unknown unknown received received unknown', ('unknown') x 3,
+	'received received unknown', 'unwritten unwritten refused refused unwritten refused',
+	'unknown unknown received unknown', 'unknown'), 'log, evidence');
+
+# the server had no reason to close so early, but for what had not been sent to it, or was refused
+
+is(join(' ', map { defined $_->[5] ? 0 : 1 } @reports), join(' ', (1) x 11, (0) x 6, (1) x 5), 'log, failures of the server');
 
 ###############################################################################
 
@@ -239,12 +256,13 @@ sub queued {
 }
 
 sub failed {
-	my ($to, $kind, $name, $request, $result) = @_;
+	my ($to, $kind, $evidence, $name, $request, $result) = @_;
 
 	my ($before, $response) = @$request;
-	my ($status, $more) = @$result;
+	my ($status, @more) = @$result;
 
-	my @changes = ('ages.failure +1', 'ages.reuse +1', "reuse_failures.$kind +1", 'reuses +1', split /, /, $more);
+	my @changes = ('ages.failure +1', 'ages.reuse +1', "reuse_failures.$kind +1", "reuse_evidence.$evidence +1",
+		'reuses +1', @more);
 
 	like($response, qr/^HTTP\S+ $status /, "$name, response");
 	is_changes($before, "$to $peer{$to}: " . join(', ', sort @changes), "$name, counted");

@@ -26,7 +26,8 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-# name, upstream, headers, the age at which the connection goes, 0 when it is not kept
+# name, upstream, headers, the age at which the connection goes, 0 when it is not kept; and Connection, which otherwise is
+# keep-alive
 
 my @cases = (
 	['none', 'fixed', [], 1300],
@@ -51,13 +52,21 @@ my @cases = (
 	['auto, for ever', 'auto', ['timeout=10000000000000000'], 1200],
 	['auto, default margin', 'auto_default_margin', ['timeout=1'], 500],
 	['inherited', 'inherited', ['timeout=1'], 600],
+	['not named', 'fixed', ['timeout=1, max=0'], 1300, ''],
+	['not named, auto', 'auto', ['timeout=1'], 1200, ''],
+	['something else named', 'fixed', ['timeout=1'], 1300, 'foo, x-keep-alive'],
+	['named among others', 'fixed', ['timeout=1'], 800, 'foo,Keep-Alive'],
 );
 
 # these for all protocols
 
 my $common = qr/none|lower|not raised|several headers|nothing left|max=0|off|auto|auto, none/;
 my @common = grep { $_->[0] =~ /^$common$/ } @cases;
-my %cases = (plain => \@cases, tls => \@common, fastcgi => \@common);
+# FastCGI has no such header: what an application says is about its own connections
+
+my @deaf = map { my @case = @$_; $case[3] = $case[1] eq 'auto' ? 1200 : 1300; \@case } @common;
+
+my %cases = (plain => \@cases, tls => \@common, fastcgi => \@deaf);
 
 my $t = Test::Nginx->new()->has(qw/http proxy fastcgi http_ssl upstream_keepalive socket_ssl/)
 	->has_daemon('openssl')->plan(3 * (@cases + 2 * @common) + 7);
@@ -149,7 +158,7 @@ for my $case (@all) {
 my %closes = map { $_ => Status::status()->{upstreams}{"plain_$_"}{closes} } qw/fixed auto/;
 
 is($closes{fixed}{margin}, grep({ $_->[1] eq 'fixed' && $_->[3] } @cases), 'closed for the margin');
-is($closes{auto}{keepalive}, 3, 'auto, closed for keepalive_timeout');
+is($closes{auto}{keepalive}, 4, 'auto, closed for keepalive_timeout');
 
 # a hint holds for all of the connection's life
 
@@ -193,10 +202,12 @@ EOF
 }
 
 sub uri {
-	my ($protocol, undef, $upstream, $headers) = @_;
+	my ($protocol, undef, $upstream, $headers, undef, $connection) = @_;
 
-	return "/$protocol?upstream=$upstream"
-		. join '', map { '&keep_alive=' . s/([^\w.-])/sprintf '%%%02x', ord $1/ger } @$headers;
+	my @arguments = ((map { [keep_alive => $_] } @$headers), defined $connection ? [connection => $connection] : ());
+
+	return join '&', "/$protocol?upstream=$upstream",
+		map { "$_->[0]=" . $_->[1] =~ s/([^\w.-])/sprintf '%%%02x', ord $1/ger } @arguments;
 }
 
 ###############################################################################

@@ -72,7 +72,7 @@ for my $upstream (qw/several zone/) {
 	my $reused = 'ages.reuse +1, reuses +1';
 
 	is_changes($before, "$upstream $peers[0]: $reused; $upstream $peers[2]: $reused; $upstream $peers[1]: "
-		. 'ages.failure +1, ages.reuse +1, connections -1, failed_requests +1, reuse_failures.eof +1, reuses +1',
+		. 'ages.failure +1, ages.reuse +1, connections -1, reuse_evidence.received +1, reuse_failures.eof +1, reuses +1',
 		"$upstream, failed");
 
 	# a connection that the third closes
@@ -116,7 +116,7 @@ $before = figures();
 
 post('/?upstream=many&reused=close') for 1 .. 8;
 is_changes($before, 'many other: ages.failure +8, ages.reuse +8, connections -8, failed_requests +8, '
-	. 'reuse_failures.eof +8, reuses +8', 'other peers, failed');
+	. 'reuse_evidence.unknown +8, reuse_failures.eof +8, reuses +8', 'other peers, failed');
 
 # peers that were known are counted each for itself again, and there is room for more in a larger upstream
 

@@ -25,22 +25,22 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-# protocol, what has become of the idle connection, what a POST without the probe leads to: an answer, and the kind of
-# failure; a reset shows before the request is sent, so that nginx repeats it
+# protocol, what has become of the idle connection, what a POST without the probe leads to: an answer, the kind of failure,
+# and what is known of the request; a reset shows before the request is sent, so that nginx repeats it
 
 my @cases = (
-	['plain', 'close', 502, 'eof'],
-	['plain', 'reset', 200, 'reset'],
+	['plain', 'close', 502, 'eof', 'refused'],
+	['plain', 'reset', 200, 'reset', 'unwritten'],
 	['plain', 'late408', 408, ''],
-	['tls', 'close', 502, 'eof'],
-	['tls', 'fin', 502, 'eof'],
-	['tls', 'reset', 200, 'reset'],
+	['tls', 'close', 502, 'eof', 'refused'],
+	['tls', 'fin', 502, 'eof', 'refused'],
+	['tls', 'reset', 200, 'reset', 'unwritten'],
 	['tls', 'late408', 408, ''],
-	['tls', 'notify', 502, 'eof'],
-	['fastcgi', 'close', 502, 'eof'],
-	['fastcgi', 'reset', 200, 'reset'],
+	['tls', 'notify', 502, 'eof', 'unknown'],
+	['fastcgi', 'close', 502, 'eof', 'refused'],
+	['fastcgi', 'reset', 200, 'reset', 'unwritten'],
 	['fastcgi', 'chatter', 502, ''],
-	['unix', 'close', 502, 'eof'],
+	['unix', 'close', 502, 'eof', 'unwritten'],
 	['unix', 'late408', 408, ''],
 );
 
@@ -137,7 +137,7 @@ chmod 0666, "$d/unix.sock";
 ###############################################################################
 
 for my $case (@cases) {
-	my ($protocol, $event, $status, $failure) = @$case;
+	my ($protocol, $event, $status, $failure, $evidence) = @$case;
 	my $name = "$protocol, $event";
 	my $upstream = "${protocol}_$event";
 
@@ -152,7 +152,7 @@ for my $case (@cases) {
 	(undef, $second) = stalled($stall, $backend{$protocol}, $upstream . '_off', $event);
 
 	like($second, qr!^HTTP/1.1 $status !, "$name, POST without the probe");
-	like(seen($upstream . '_off'), $failure ? qr/^connects \d, reuse_failures.$failure 1, reuses 1$/
+	like(seen($upstream . '_off'), $failure ? qr/^connects \d, reuse_evidence.$evidence 1, reuse_failures.$failure 1, reuses 1$/
 		: qr/^connects 1, reuses 1$/, "$name, figures without the probe");
 }
 
@@ -200,7 +200,7 @@ sub seen {
 	my ($upstream) = @_;
 
 	my %figures = %{figures()->{$upstream}{''}};
-	my @names = grep { $figures{$_} && !/^(?:ages|closes.peer|connections$|failed_)/ } sort keys %figures;
+	my @names = grep { $figures{$_} && !/^(?:ages|closes.(?:peer|unasked)|connections$|failed_)/ } sort keys %figures;
 
 	return join ', ', map { "$_ $figures{$_}" } @names;
 }

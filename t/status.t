@@ -25,7 +25,7 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(64);
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(67);
 
 # names as they are configured, and as they are in the figures
 
@@ -57,15 +57,16 @@ my %families = (
 	connects_total => 'counter peer',
 	reuses_total => 'counter peer',
 	closes_total => 'counter peer reason',
-	reuse_failures_total => 'counter kind peer',
+	reuse_failures_total => 'counter evidence kind peer',
 	failed_requests_total => 'counter peer',
 	age_seconds => 'histogram event peer',
 	timeout_seconds => 'gauge',
 	margin_seconds => 'gauge',
 );
 
-my @reasons = qw/dead evicted keepalive late margin non_idempotent peer shutdown/;
-my @kinds = qw/eof reset timeout/;
+my @reasons = qw/dead evicted keepalive late margin non_idempotent peer shutdown unasked/;
+my @kinds = qw/eof goaway reset timeout/;
+my @evidence = qw/closed received refused unknown unwritten/;
 my @events = qw/failure peer_close reuse/;
 
 # a request to each upstream, and more to the last until the worker that takes one has a connection
@@ -104,7 +105,7 @@ is(content(get('/json')), content(get('/status')), 'json is the default');
 
 my $json = JSON::PP->new->utf8->decode(content(get('/json')));
 my $upstream = $json->{upstreams}{plain};
-my @figures = qw/ages closes connections connects failed_requests reuse_failures reuses/;
+my @figures = qw/ages closes connections connects failed_requests reuse_evidence reuse_failures reuses/;
 
 is(keys_of($json), 'upstreams', 'json');
 is(keys_of($upstream), join(' ', sort @figures, qw/margin_ms peers timeout_ms/), 'json, upstream');
@@ -116,6 +117,7 @@ for (['upstream', $upstream], ['peer', values %{$upstream->{peers}}]) {
 
 	is(keys_of($figures->{closes}), "@reasons", "json, $name, reasons");
 	is(keys_of($figures->{reuse_failures}), "@kinds", "json, $name, kinds");
+	is(keys_of($figures->{reuse_evidence}), "@evidence", "json, $name, evidence");
 	is(keys_of($figures->{ages}), "@events", "json, $name, ages");
 	is(keys_of($figures->{ages}{reuse}), 'buckets_ms count sum_ms', "json, $name, histogram");
 }
@@ -142,6 +144,7 @@ for my $family (sort keys %families) {
 
 is(values_of('closes_total', 'reason', @samples), "@reasons", 'prometheus, reasons');
 is(values_of('reuse_failures_total', 'kind', @samples), "@kinds", 'prometheus, kinds');
+is(values_of('reuse_failures_total', 'evidence', @samples), "@evidence", 'prometheus, evidence');
 is(values_of('age_seconds_count', 'event', @samples), "@events", 'prometheus, events');
 
 # names

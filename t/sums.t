@@ -30,7 +30,7 @@ select STDOUT; $| = 1;
 my $requests = $ENV{TEST_SUMS_REQUESTS} || 3000;
 my $clients = 4;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(52)
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(67)
 	->write_file_expand('nginx.conf', <<'EOF');
 
 %%TEST_GLOBALS%%
@@ -73,7 +73,7 @@ http {
         upstream_idle_timeout 60s;
     }
 
-    log_format tries "$status|$upstream_addr|$upstream_status|$upstream_reused|$upstream_reuse_outcome|$request_uri";
+    log_format tries "$status|$upstream_addr|$upstream_status|$upstream_reused|$upstream_reuse_outcome|$upstream_reuse_evidence|$request_uri";
 
     server {
         listen       127.0.0.1:8080;
@@ -155,7 +155,11 @@ for my $upstream (sort keys %ports) {
 		is($sum->{"reuse_failures.$kind"}, count(sub { $_->{outcome} eq $kind }, @mine), "$upstream, $kind");
 	}
 
-	is($sum->{failed_requests}, count(sub { $_->{last} && $_->{outcome} =~ /reset|eof/ }, @mine),
+	for my $evidence (qw/unwritten refused closed unknown received/) {
+		is($sum->{"reuse_evidence.$evidence"}, count(sub { $_->{evidence} eq $evidence }, @mine), "$upstream, $evidence");
+	}
+
+	is($sum->{failed_requests}, count(sub { $_->{last} && !$_->{gone} && $_->{evidence} !~ /-|received/ }, @mine),
 		"$upstream, failed requests");
 
 	is($sum->{'ages.reuse'}, $sum->{reuses}, "$upstream, ages at reuse");
@@ -237,13 +241,13 @@ sub lines {
 sub tries {
 	my ($line) = @_;
 
-	my ($status, $addr, $upstream_status, $reused, $outcome, $uri) = split /\|/, $line;
+	my ($status, $addr, $upstream_status, $reused, $outcome, $evidence, $uri) = split /\|/, $line;
 	my ($upstream) = $uri =~ /upstream=(\w+)/;
-	my @rest = map { [split /, /] } $upstream_status, $reused, $outcome;
+	my @rest = map { [split /, /] } $upstream_status, $reused, $outcome, $evidence;
 	my @tries;
 
 	push @tries, { upstream => $upstream, uri => $uri, status => shift @{$rest[0]}, reused => shift @{$rest[1]},
-		outcome => shift @{$rest[2]}, peer => $_ } for split /, /, $addr;
+		outcome => shift @{$rest[2]}, evidence => shift @{$rest[3]}, peer => $_ } for split /, /, $addr;
 
 	# in place of an address, there is the name of the upstream when all peers have been tried
 
@@ -292,9 +296,13 @@ sub prometheus {
 
 		next if $name =~ /seconds/;
 
-		my $key = join '.', $name =~ s/^age$/ages/r, grep { defined } @$labels{qw/reason kind event/};
+		my @keys = join '.', $name =~ s/^age$/ages/r, grep { defined } @$labels{qw/reason kind event/};
 
-		$figures{$labels->{upstream}}{$_}{$key} += $sample->{value} for '', $labels->{peer};
+		push @keys, "reuse_evidence.$labels->{evidence}" if defined $labels->{evidence};
+
+		for my $peer ('', $labels->{peer}) {
+			$figures{$labels->{upstream}}{$peer}{$_} += $sample->{value} for @keys;
+		}
 	}
 
 	return \%figures;

@@ -9,6 +9,7 @@ package Backend;
 #     delay=SECONDS   is answered that much later
 #     size=BYTES      has a body of that size
 #     keep_alive=TEXT has a header Keep-Alive of that text, in which %XX stands for a character; one for each argument
+#     connection=TEXT has a header Connection of that text; where there is a Keep-Alive it says so unless this is given
 #
 # Every request on a connection that was idle becomes a line of the log, "reuse N request M age MS", and every end of a
 # connection another one: "connection N requests M age MS end HOW", where HOW is "peer", "reset", or "self" when the
@@ -250,7 +251,12 @@ sub answer {
 sub keep_alive {
 	my ($c) = @_;
 
-	return join '', map { 'Keep-Alive: ' . s/%(..)/chr hex $1/ger . "\r\n" } $c->{uri} =~ /keep_alive=([\w%.-]*)/g;
+	my %headers = map { $_ => [map { s/%(..)/chr hex $1/ger } $c->{uri} =~ /\b$_=([\w%.-]*)/g] } qw/keep_alive connection/;
+
+	$headers{connection} = ['keep-alive'] if @{$headers{keep_alive}} && !@{$headers{connection}};
+
+	return join '', (map { "Keep-Alive: $_\r\n" } @{$headers{keep_alive}}),
+		map { "Connection: $_\r\n" } grep { length } @{$headers{connection}};
 }
 
 # Answers what is due, and closes the connections whose time is up.

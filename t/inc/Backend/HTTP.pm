@@ -1,6 +1,9 @@
 package Backend::HTTP;
 
-# What the backend speaks: HTTP/1.1.
+# What the backend speaks: HTTP/1.1. More arguments of a request's URI:
+#
+#     status=NUMBER   is the status of the response, which has no body then
+#     etag=1          has an ETag
 
 use warnings;
 use strict;
@@ -27,6 +30,11 @@ sub request {
 sub response {
 	my ($c, $body, $headers) = @_;
 
+	my ($status) = $c->{uri} =~ /\bstatus=(\d+)/;
+
+	$headers .= "ETag: \"backend\"\r\n" if $c->{uri} =~ /\betag=1/;
+
+	return "HTTP/1.1 $status Other\r\nContent-Length: 0\r\n$headers\r\n" if $status;
 	return "HTTP/1.1 200 OK\r\nContent-Length: " . length($body) . "\r\n$headers\r\n$body";
 }
 
