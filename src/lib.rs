@@ -15,6 +15,7 @@ pub mod keep_alive;
 pub mod outcome;
 pub mod policy;
 pub mod render;
+pub mod stream;
 pub mod tls_record;
 
 #[cfg(not(test))]

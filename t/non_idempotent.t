@@ -28,7 +28,7 @@ select STDOUT; $| = 1;
 my @protocols = qw/plain tls fastcgi/;
 
 my $t = Test::Nginx->new()->has(qw/http proxy fastcgi http_ssl upstream_keepalive socket_ssl/)
-	->has_daemon('openssl')->plan(19 * @protocols);
+	->has_daemon('openssl')->plan(19 * @protocols + 7);
 
 my $upstreams = join '', upstreams('plain', 8081), upstreams('tls', 8082), upstreams('fastcgi', 8083);
 
@@ -57,6 +57,29 @@ http {
 
         location /plain {
             proxy_pass http://plain_\$arg_upstream;
+        }
+
+        location /plain/unbuffered {
+            proxy_pass http://plain_\$arg_upstream;
+            proxy_request_buffering off;
+        }
+
+        location /plain/off {
+            proxy_pass http://plain_\$arg_upstream;
+            proxy_next_upstream off;
+        }
+
+        location /plain/timeout {
+            proxy_pass http://plain_\$arg_upstream;
+            proxy_next_upstream timeout http_500;
+        }
+
+        location /fastcgi/off {
+            fastcgi_pass fastcgi_\$arg_upstream;
+            fastcgi_keep_conn on;
+            fastcgi_next_upstream off;
+            fastcgi_param REQUEST_METHOD \$request_method;
+            fastcgi_param REQUEST_URI \$request_uri;
         }
 
         location /tls {
@@ -133,12 +156,33 @@ for my $protocol (@protocols) {
 	is_fresh(get("$uri=inherited"), request('POST', "$uri=inherited"), "$protocol, inherited");
 }
 
+# what nginx can't repeat, whatever its method: a body that is gone when it was sent, and where it is told not to
+
+is_fresh(get('/plain?upstream=zero'), put('/plain/unbuffered?upstream=zero'), 'unbuffered body');
+is_reused(get('/plain?upstream=zero'), get('/plain/unbuffered?upstream=zero'), 'no body');
+is_reused(get('/plain?upstream=zero'), put('/plain?upstream=zero'), 'buffered body');
+
+for my $where (qw/plain fastcgi/) {
+	is_fresh(get("/$where?upstream=zero"), get("/$where/off?upstream=zero"), "$where, next_upstream off");
+}
+
+is_fresh(get('/plain?upstream=zero'), get('/plain/timeout?upstream=zero'), 'next_upstream without error');
+is_reused(get('/plain?upstream=default'), put('/plain/unbuffered?upstream=default'), 'unbuffered body, default');
+
 ###############################################################################
 
 sub request {
 	my ($method, $uri) = @_;
 
 	return $method eq 'POST' ? post($uri) : http("$method $uri HTTP/1.0\r\nHost: localhost\r\n\r\n");
+}
+
+sub put {
+	my ($uri) = @_;
+
+	# more than comes with the header
+
+	return http("PUT $uri HTTP/1.0\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n" . 'x' x 200000);
 }
 
 # How many connections were closed for a request that would have used them.

@@ -22,7 +22,7 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy rewrite ssi upstream_keepalive/)->plan(22)
+my $t = Test::Nginx->new()->has(qw/http proxy rewrite ssi upstream_keepalive/)->plan(25)
 	->write_file_expand('nginx.conf', <<'EOF');
 
 %%TEST_GLOBALS%%
@@ -72,8 +72,10 @@ http {
     }
 
     log_format variables "$status ($upstream_addr) ($upstream_reused) ($upstream_reuse_outcome) ($upstream_idle_time)";
+    log_format evidence "$upstream_reuse_evidence";
 
     access_log %%TESTDIR%%/variables.log variables;
+    access_log %%TESTDIR%%/evidence.log evidence;
     log_subrequest on;
 
     server {
@@ -243,7 +245,7 @@ is(logged($t, sub { get('/off') }), "200 ($addr{backup}) (-) (-) (-)", 'off');
 
 # no peer, and no upstream
 
-is(logged($t, sub { get('/none') }), '502 (none) (0) (-) (-)', 'no live peer');
+is(logged($t, sub { get('/none') }), '502 (none) (-) (-) (-)', 'no live peer');
 is(logged($t, sub { get('/page.html') }), '200 (-) (-) (-) (-)', 'no upstream');
 is(Status::content(get('/sent')), '||', 'no upstream, empty');
 
@@ -253,6 +255,25 @@ get('/');
 
 is(logged($t, sub { get('/ssi.html') }), join('; ', "200 ($addr{u}) (1) (ok) (T)", "502 ($addr{down}) (0) (-) (-)",
 	'200 (-) (-) (-) (-)'), 'subrequests');
+
+# a client that leaves before there is a response, on a cached connection and on a fresh one
+
+for my $try (1, 0) {
+	get('/') if $try;
+
+	my $age = $try ? 'T' : '-';
+
+	is(logged($t, sub { close ask('GET', '/?delay=5') }), "499 ($addr{u}) ($try) (-) ($age)", "client left, $try");
+}
+
+# what is known of the request, on the connections above
+
+my %evidence;
+
+$evidence{$_}++ for split /\n/, $t->read_file('evidence.log');
+
+is(join(', ', map { "$_: $evidence{$_}" } grep { /[a-z]/ } sort keys %evidence),
+	'received: 2, received : -: 1, unknown: 2, unknown : unknown: 1, unknown, -: 1, unknown, - : unknown, -: 1', 'evidence');
 
 ###############################################################################
 

@@ -1,8 +1,8 @@
-//! nginx's arrays, as slices.
+//! nginx's arrays and buffers, as slices.
 
 use core::slice;
 
-use nginx_sys::ngx_array_t;
+use nginx_sys::{ngx_array_t, u_char};
 
 /// The elements of an array; none of null.
 ///
@@ -28,5 +28,18 @@ pub unsafe fn from_raw<'a, T>(first: *const T, len: usize) -> &'a [T] {
         0 => &[],
         // SAFETY: the caller's promise.
         _ => unsafe { slice::from_raw_parts(first, len) },
+    }
+}
+
+/// The bytes from one place to another in the memory of a buffer.
+///
+/// # Safety
+///
+/// Both are in the same buffer, whose memory lives for 'a and is in nobody else's use; or both are null.
+pub unsafe fn between<'a>(first: *mut u_char, end: *mut u_char) -> &'a mut [u8] {
+    match (end as usize).saturating_sub(first as usize) {
+        0 => &mut [],
+        // SAFETY: the caller's promise.
+        len => unsafe { slice::from_raw_parts_mut(first, len) },
     }
 }

@@ -13,7 +13,7 @@ use nginx_sys::{
 };
 
 use super::original::{Original, PeerConnection};
-use super::receiving::Receiving;
+use super::receiving::{may_be_http2, Receiving};
 use super::record::Record;
 use super::sending::Sending;
 use super::shared::Peer;
@@ -23,6 +23,7 @@ use super::{array, clock, request};
 use crate::keep_alive::KeepAlive;
 use crate::outcome::{Close, Evidence};
 use crate::policy::{Msec, Verdict};
+use crate::stream;
 
 const NGX_OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 const NGX_DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
@@ -180,6 +181,7 @@ impl PeerData {
     pub fn sends(&self) {
         self.ends_sending();
         self.sent.set(true);
+        self.make_first();
 
         // SAFETY: the peer connection is part of the upstream, and `self` does not outlive that.
         let pc =
@@ -188,6 +190,21 @@ impl PeerData {
         if let Some(peer) = pc.name().and_then(|name| self.find_peer(name)) {
             peer.counters.connect();
             self.peer.set(Some(peer));
+        }
+    }
+
+    /// Makes the request the first one of its connection, which matters in HTTP/2.
+    fn make_first(&self) {
+        if !may_be_http2(self.upstream()) {
+            return;
+        }
+
+        // SAFETY: the request is a chain of buffers in the request's pool, of which the first is in memory.
+        if let Some(buffer) = unsafe { self.upstream().request_bufs.as_ref() }
+            .and_then(|chain| unsafe { chain.buf.as_ref() })
+        {
+            // SAFETY: as above; nginx is about to send it, and does not read it meanwhile.
+            stream::make_first(unsafe { array::between(buffer.pos, buffer.last) });
         }
     }
 

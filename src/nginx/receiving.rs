@@ -26,7 +26,7 @@ impl Receiving {
 
     /// Begins to read along.
     pub fn begin(&self, connection: Connection, upstream: &ngx_http_upstream_t) {
-        if !may_be_http2(upstream.schema.as_bytes()) {
+        if !may_be_http2(upstream) {
             return;
         }
 
@@ -68,8 +68,10 @@ impl Receiving {
     }
 }
 
-/// gRPC is, and from 1.29.4 on nginx speaks HTTP/2 to other backends.
-fn may_be_http2(schema: &[u8]) -> bool {
+/// Whether the backend is spoken to in HTTP/2: in gRPC it is, and from 1.29.4 on nginx has it for others.
+pub fn may_be_http2(upstream: &ngx_http_upstream_t) -> bool {
+    let schema = upstream.schema.as_bytes();
+
     schema.starts_with(b"grpc") || nginx_version >= 1_029_004 && schema.starts_with(b"http")
 }
 
