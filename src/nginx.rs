@@ -47,7 +47,7 @@ static NGX_HTTP_UPSTREAM_IDLE_TIMEOUT_MODULE_CTX: ngx_http_module_t = ngx_http_m
     create_srv_conf: Some(IdleTimeoutModule::create_srv_conf),
     merge_srv_conf: None,
     create_loc_conf: Some(IdleTimeoutModule::create_loc_conf),
-    merge_loc_conf: None,
+    merge_loc_conf: Some(IdleTimeoutModule::merge_loc_conf),
 };
 
 // the table that nginx reads from a dynamic module

@@ -90,7 +90,7 @@ my @bad = (
 	['auto fails=on fails=on', "duplicate parameter \"fails=on\" $in"],
 );
 
-$t->plan(2 * @good + 4 * @bad + 20);
+$t->plan(2 * @good + 4 * @bad + 23);
 
 # in both contexts
 
@@ -130,6 +130,14 @@ succeeds(check($t, upstream => 'upstream_idle_timeout 5s;', @right), 'keepalive_
 succeeds(check($t, upstream => 'upstream_idle_timeout 5s margin=2s;', @early), 'margin larger');
 succeeds(check($t, http => 'upstream_idle_timeout 5s;', upstream => 'upstream_idle_timeout off;',
 	@early), 'keepalive_timeout shorter, off');
+
+# the default of nginx is nobody's wish
+
+my @longer = check($t, upstream => 'upstream_idle_timeout 65s;', keepalive => 'keepalive 2; keepalive_timeout 61s;');
+
+succeeds(check($t, upstream => 'upstream_idle_timeout 65s;'), 'keepalive_timeout default');
+succeeds(check($t, http => 'upstream_idle_timeout 65s;'), 'keepalive_timeout default, inherited');
+like($longer[0], qr/\[warn\] .*"keepalive_timeout" of 61000 ms .* shorter than the 64000 ms /, 'keepalive_timeout set');
 
 # nothing of the directive in http{} is left where the upstream has its own
 

@@ -36,7 +36,9 @@ my @names = (
 	["\"bell\a\"", "bell\a"],
 	['"line\\nbreak"', "line\nbreak"],
 	["stra\xc3\x9fe", "stra\x{df}e"],
-	["broken\xff", "broken\x{fffd}"],
+	["broken\xfe", 'broken\xfe'],
+	['"broken\\\\xff"', 'broken\x5cxff'],
+	["broken\xff", 'broken\xff'],
 );
 
 my $log = $t->testdir() . '/backend.log';
@@ -75,7 +77,7 @@ my $started = now();
 
 get("/$_") for 0 .. $#names;
 
-wait_for(sub { get("/$#names"); figures()->{"broken\x{fffd}"}{''}{reuses} });
+wait_for(sub { get("/$#names"); figures()->{'broken\xff'}{''}{reuses} });
 
 # headers and methods
 
@@ -158,7 +160,7 @@ is(scalar(grep { $_->{name} =~ /connects/ && $_->{value} > 0 } @samples), scalar
 
 # a histogram: one age, and when that was in time the bounds that are above it
 
-my $ages = $json->{upstreams}{"broken\x{fffd}"}{ages}{reuse};
+my $ages = $json->{upstreams}{'broken\xff'}{ages}{reuse};
 my @bounds = qw/100 500 1000 2000 4000 5000 10000 20000 30000 60000 75000 120000/;
 
 is($ages->{count}, 1, 'histogram, count');
@@ -168,7 +170,7 @@ is(join(' ', map { $ages->{buckets_ms}{$_} } @bounds, '+Inf'),
 	join(' ', map { $ages->{sum_ms} <= $_ ? 1 : 0 } @bounds, 'inf'), 'histogram, buckets');
 
 my @buckets = grep { $_->{name} =~ /bucket/ && $_->{labels}{event} eq 'reuse'
-	&& $_->{labels}{upstream} eq "broken\x{fffd}" } @samples;
+	&& $_->{labels}{upstream} eq 'broken\xff' } @samples;
 
 is(join(' ', map { $_->{labels}{le} } @buckets), join(' ', map({ $_ / 1000 } @bounds), '+Inf'),
 	'histogram, prometheus, bounds');

@@ -16,7 +16,7 @@ use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule}
 use ngx::ngx_string;
 
 use super::cf::{self, Failed};
-use super::keepalive::KeepaliveModule;
+use super::keepalive::{self, KeepaliveModule};
 use super::upstream::Wrapped;
 use super::{array, callbacks, headers, log, status, IdleTimeoutModule};
 use crate::directive;
@@ -101,13 +101,14 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
         policy.keepalive_timeout = timeout;
         let limit = policy.limit(policy.timeout);
 
-        if timeout < limit {
+        if timeout < limit && timeout != keepalive::DEFAULT_TIMEOUT {
             directive.warn_of_keepalive_timeout(cf, upstream, timeout, limit);
         }
 
         let wrapped = Wrapped::wrap(upstream, policy, Some(callbacks::init_peer));
         let wrapped = conf.wrapped.insert(wrapped);
 
+        let limit = limit.min(timeout);
         ::log::info!("upstream \"{}\": idle connections are let go after {limit} ms", wrapped.name);
 
         main.upstreams.push(wrapped);

@@ -9,8 +9,8 @@ use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_cycle, ngx_del_timer, ngx_event_t,
-    ngx_msec_t, ngx_rbtree_delete, ngx_rbtree_insert, ngx_rbtree_insert_timer_value,
-    ngx_rbtree_key_t, ngx_rbtree_node_t, ngx_rbtree_t,
+    ngx_msec_t, ngx_post_event, ngx_posted_next_events, ngx_rbtree_delete, ngx_rbtree_insert,
+    ngx_rbtree_insert_timer_value, ngx_rbtree_key_t, ngx_rbtree_node_t, ngx_rbtree_t,
 };
 
 use super::clock;
@@ -167,6 +167,17 @@ fn set_timer(turn: Msec) {
     }
 }
 
+/// Has the handler called again when nginx has been through its other events. A timer would be as late as nginx's clock
+/// is coarse (`timer_resolution`).
+fn go_on_soon() {
+    // SAFETY: the order is this process's, and as long-lived; nginx has made the queue before any worker began.
+    unsafe {
+        let timer = ptr::addr_of_mut!((*ORDER.get()).timer);
+
+        ngx_post_event(timer, ptr::addr_of_mut!(ngx_posted_next_events));
+    }
+}
+
 unsafe extern "C" fn handle_timer(_ev: *mut ngx_event_t) {
     // SAFETY: `init` wrote it before nginx could call this.
     let Some(take_turn) = (unsafe { (*ORDER.get()).take_turn }) else {
@@ -184,7 +195,7 @@ unsafe extern "C" fn handle_timer(_ev: *mut ngx_event_t) {
         }
 
         if clock::now().saturating_sub(began) >= SLICE {
-            return set_timer(now.saturating_add(1));
+            return go_on_soon();
         }
 
         place.leave();

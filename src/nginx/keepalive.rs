@@ -14,6 +14,9 @@ mod bindings {
 
 use bindings::ngx_http_upstream_keepalive_srv_conf_t;
 
+/// The `keepalive_timeout` of an upstream that has none of its own: by its value alone it is known not to be meant.
+pub const DEFAULT_TIMEOUT: Msec = 60_000;
+
 const MODULE_NAME: &CStr = c"ngx_http_upstream_keepalive_module";
 
 /// The keepalive module of the nginx that runs.

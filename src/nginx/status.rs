@@ -9,15 +9,17 @@ use libc::off_t;
 use nginx_sys::{
     ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_command_t, ngx_conf_t, ngx_create_temp_buf,
     ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_int_t, ngx_pool_t, ngx_str_t, ngx_uint_t, NGX_HTTP_GET,
+    ngx_http_send_header, ngx_int_t, ngx_pool_t, ngx_str_t, ngx_uint_t, NGX_ERROR, NGX_HTTP_GET,
     NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK,
     NGX_LOG_EMERG, NGX_OK,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
-use ngx::http::{HttpModuleLocationConf, HttpModuleMainConf, NgxHttpCoreModule};
+use ngx::http::{
+    HttpModuleLocationConf, HttpModuleMainConf, Merge, MergeConfigError, NgxHttpCoreModule,
+};
 
 use super::zone::MainConf;
-use super::{cf, shared, IdleTimeoutModule};
+use super::{cf, request, shared, IdleTimeoutModule};
 use crate::render::{Format, Peer, Upstream};
 
 const DIRECTIVE: &str = "upstream_idle_status";
@@ -29,6 +31,15 @@ const BUFFER_SIZE: usize = 16 * 1024;
 #[derive(Default)]
 pub struct LocationConf {
     format: Option<Format>,
+}
+
+impl Merge for LocationConf {
+    /// A block `if` in the location has a configuration of its own, and the same handler.
+    fn merge(&mut self, prev: &Self) -> Result<(), MergeConfigError> {
+        self.format = self.format.or(prev.format);
+
+        Ok(())
+    }
 }
 
 /// The body of a response, in as many buffers as it takes.
@@ -71,11 +82,12 @@ impl Body {
         Some(unsafe { buffer.as_mut() })
     }
 
-    /// The chain of buffers, ready to be sent.
-    fn finish(mut self) -> Option<&'static mut ngx_chain_t> {
-        let buffer = self.buffer()?;
+    /// The chain of buffers, ready to be sent; none of them is empty. A subrequest does not end the response.
+    fn finish(self, is_main: bool) -> Option<&'static mut ngx_chain_t> {
+        // SAFETY: the links and their buffers are in the pool of the request, for this body alone.
+        let buffer = unsafe { self.last?.as_ref().buf.as_mut() }?;
 
-        buffer.set_last_buf(1);
+        buffer.set_last_buf(is_main.into());
         buffer.set_last_in_chain(1);
 
         // SAFETY: the links are in the pool of the request.
@@ -138,6 +150,7 @@ fn snapshot(conf: &MainConf) -> Option<Vec<Upstream<'static>>> {
 /// Answers a request for the status; an error is the status code of another response.
 fn respond(r: &mut ngx_http_request_t) -> Result<ngx_int_t, u32> {
     const OK: ngx_int_t = NGX_OK as ngx_int_t;
+    const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
 
     if r.method & (NGX_HTTP_GET | NGX_HTTP_HEAD) as ngx_uint_t == 0 {
         return Err(NGX_HTTP_NOT_ALLOWED);
@@ -155,14 +168,13 @@ fn respond(r: &mut ngx_http_request_t) -> Result<ngx_int_t, u32> {
     r.headers_out.status = NGX_HTTP_OK as ngx_uint_t;
     r.headers_out.content_length_n =
         off_t::try_from(len).or(Err(NGX_HTTP_INTERNAL_SERVER_ERROR))?;
-    r.headers_out.content_type = content_type(format);
-    r.headers_out.content_type_len = r.headers_out.content_type.len;
+    set_content_type(r, format);
 
     // SAFETY: as above.
     let rc = unsafe { ngx_http_send_header(r) };
 
-    // not `header_only`: bindgen misplaces the bits of a request that has a port, as in nginx 1.30
-    if rc != OK || r.method & NGX_HTTP_HEAD as ngx_uint_t != 0 {
+    // NGX_AGAIN: the header waits for the client, and the body joins it
+    if rc == ERROR || rc > OK || request::is_header_only(r) {
         return Ok(rc);
     }
 
@@ -177,12 +189,23 @@ fn body(r: &ngx_http_request_t) -> Option<(Format, usize, &'static mut ngx_chain
 
     format.write(&mut body, &upstreams).ok()?;
 
-    Some((format, body.len, body.finish()?))
+    Some((format, body.len, body.finish(ptr::eq(r, r.main))?))
 }
 
-fn content_type(format: Format) -> ngx_str_t {
+/// Sets the type as nginx does for a response of an upstream: its length is without parameters, for such as
+/// `gzip_types`, and the charset tells what not to recode. A response that led to this one may have left others.
+fn set_content_type(r: &mut ngx_http_request_t, format: Format) {
     let text = format.content_type();
+    let (name, _) = text.split_once(';').unwrap_or((text, ""));
+    let (_, charset) = text.split_once("charset=").unwrap_or((text, ""));
 
+    r.headers_out.content_type = ngx_str(text);
+    r.headers_out.content_type_len = name.len();
+    r.headers_out.content_type_lowcase = ptr::null_mut();
+    r.headers_out.charset = ngx_str(charset);
+}
+
+fn ngx_str(text: &'static str) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
 }
 
