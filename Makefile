@@ -45,8 +45,8 @@ endef
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix faults soak valgrind check fuzz bench bench-quick bench-fetch \
-	install clean build-packages
+.PHONY: all help demo backends test unittest suites matrix faults soak valgrind sanitize check fuzz bench bench-quick \
+	bench-fetch install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -81,6 +81,10 @@ matrix: build-packages ## Run the suites with several releases of nginx (RELEASE
 valgrind: build-packages ## Run the suites under valgrind's memcheck
 	@tools/packages valgrind
 	@MAKE='$(MAKE)' tools/valgrind $(TESTS)
+
+sanitize: build-packages ## Run the suites under AddressSanitizer
+	@tools/packages sanitize
+	@MAKE='$(MAKE)' tools/sanitize $(TESTS)
 
 faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (4 minutes)
 	@tools/packages test

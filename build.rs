@@ -61,6 +61,11 @@ fn compile_request() {
         build.flag(flag);
     }
 
+    // as the Rust around it, see tools/sanitize
+    if env::var("CARGO_CFG_SANITIZE").is_ok_and(|names| names == "address") {
+        build.flag("-fsanitize=address");
+    }
+
     build.includes(nginx_include()).file(REQUEST_SOURCE).compile("request");
 }
 
