@@ -154,7 +154,9 @@ mod tests {
         Some(Tcp { state, broken_pipe, unacknowledged, ..TCP })
     }
 
-    fn check(cases: &[(&str, Seen, Option<(Failure, Evidence)>)]) {
+    type Case<'a> = (&'a str, Seen, Option<(Failure, Evidence)>);
+
+    fn check(cases: &[Case<'_>]) {
         for (name, seen, expected) in cases {
             let expected = expected.map(|(kind, evidence)| FailedReuse::new(kind, evidence));
 

@@ -4,6 +4,8 @@
 pub mod counters;
 #[path = "../../src/directive.rs"]
 pub mod directive;
+#[path = "../../src/goaway.rs"]
+pub mod goaway;
 #[path = "../../src/keep_alive.rs"]
 pub mod keep_alive;
 #[path = "../../src/outcome.rs"]
@@ -12,3 +14,5 @@ pub mod outcome;
 pub mod policy;
 #[path = "../../src/render.rs"]
 pub mod render;
+#[path = "../../src/stream.rs"]
+pub mod stream;

@@ -31,10 +31,22 @@ fuzz_target!(|data: &[u8]| {
     assert!(!all.exhausted || numbers(data).any(|n| n == 0));
 
     numbers(data).for_each(number);
+
+    // without Connection, it says nothing; with that, it says what it said
+    for connection in data.split(|byte| *byte == b'\n') {
+        let mut told = KeepAlive { named: false, ..all };
+        assert_eq!(told.hint(), None);
+
+        told.read_connection(connection);
+        assert_eq!(told.hint(), if told.named { all.hint() } else { None });
+        assert!(
+            !told.named || connection.to_ascii_lowercase().windows(10).any(|w| w == b"keep-alive")
+        );
+    }
 });
 
 fn read(headers: &[&[u8]]) -> KeepAlive {
-    let mut keep_alive = KeepAlive::default();
+    let mut keep_alive = KeepAlive { named: true, ..KeepAlive::default() };
 
     headers.iter().for_each(|header| keep_alive.read(header));
 

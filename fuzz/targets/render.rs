@@ -5,11 +5,14 @@ use libfuzzer_sys::fuzz_target;
 use pure::counters::Snapshot;
 use pure::render::{Format, Peer, Upstream};
 
+/// The number of the failure of kind eof with the evidence closed.
+const CLOSED: usize = 4;
+
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, [u64; 4], Option<u64>)| {
     let (name, address, [connects, reuses, eof, sum], timeout) = input;
 
     let mut figures = Snapshot { connects, ..Snapshot::default() };
-    figures.failures[1] = eof;
+    figures.failures[CLOSED] = eof;
     figures.ages[0].sum = sum;
     figures.ages[0].buckets = [reuses; 13];
 
@@ -19,13 +22,15 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, [u64; 4], Option<u64>)| {
     let text = write(Format::Json, &upstreams);
     let json: serde_json::Value = serde_json::from_str(&text).expect("not JSON");
 
-    let upstream = &json["upstreams"][&*String::from_utf8_lossy(&name)];
-    let peer = &upstream["peers"][&*String::from_utf8_lossy(&address)];
+    // the only upstream, and the peer that is not "other"
+    let upstream = member(&json["upstreams"], |_| true);
+    let peer = member(&upstream["peers"], |name| name != "other" || address == b"other");
 
     assert_eq!(upstream["timeout_ms"].as_u64(), timeout);
     assert_eq!(upstream["connects"].as_u64(), Some(connects.saturating_mul(2)));
     assert_eq!(peer["connects"].as_u64(), Some(connects));
     assert_eq!(peer["reuse_failures"]["eof"].as_u64(), Some(eof));
+    assert_eq!(peer["reuse_evidence"]["closed"].as_u64(), Some(eof));
 
     // each line is a comment, or a name, labels in which nothing is open, and a value
     for line in write(Format::Prometheus, &upstreams).split_terminator('\n') {
@@ -38,6 +43,12 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, [u64; 4], Option<u64>)| {
         }
     }
 });
+
+fn member(object: &serde_json::Value, which: impl Fn(&str) -> bool) -> &serde_json::Value {
+    let members = object.as_object().expect("no object");
+
+    members.iter().find(|(name, _)| which(name)).expect("no such member").1
+}
 
 fn write(format: Format, upstreams: &[Upstream<'_>]) -> String {
     let mut text = String::new();

@@ -199,11 +199,12 @@ impl PeerData {
             return;
         }
 
-        // SAFETY: the request is a chain of buffers in the request's pool, of which the first is in memory.
-        if let Some(buffer) = unsafe { self.upstream().request_bufs.as_ref() }
-            .and_then(|chain| unsafe { chain.buf.as_ref() })
-        {
-            // SAFETY: as above; nginx is about to send it, and does not read it meanwhile.
+        // SAFETY: the request is a chain of buffers in the request's pool.
+        let buffer =
+            unsafe { self.upstream().request_bufs.as_ref().and_then(|chain| chain.buf.as_ref()) };
+
+        if let Some(buffer) = buffer {
+            // SAFETY: its header is the first one, in memory; nginx is about to send it, and does not read it meanwhile.
             stream::make_first(unsafe { array::between(buffer.pos, buffer.last) });
         }
     }
