@@ -83,7 +83,7 @@ valgrind: build-packages ## Run the suites under valgrind's memcheck
 	@MAKE='$(MAKE)' tools/valgrind $(TESTS)
 
 faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (4 minutes)
-	@tools/packages test
+	@tools/packages faults
 	@rm -f $(OUT)/faults.table
 	@FAKETIME_LIBRARY=$$(tools/faketime $(CURDIR)/build/faketime) FAULTS_TABLE=$(OUT)/faults.table \
 		$(TEST_ENV) prove -j$(TEST_JOBS) -I t/lib $(FAULTS); status=$$?; cat $(OUT)/faults.table; exit $$status
