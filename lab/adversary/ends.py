@@ -8,7 +8,8 @@ next request if one comes that has an answer to get.
                         what=discard    read and thrown away, as Apache httpd does
                         what=process    carried out, as a Node.js server that calls end() does
                         what=reset      carried out, and then the connection is reset
-    then=die        of the next request, read=none|part|all, and after another after=MS, how=HOW
+    then=die        of the next request it reads nothing, some bytes, what has come by then, or all, and carries only that out:
+                    read=none|part|come|all; and after another after=MS, how=HOW
 
     how=close       close(2)
     how=notify      the same after a close_notify of TLS
@@ -33,6 +34,7 @@ LINGER = 1
 
 # of a request that is read in part: more than its first line, less than its head
 PART = 100
+WHOLE = 1 << 20
 
 
 def idle(connection, request):
@@ -76,6 +78,8 @@ def die(connection, request):
 
     if read == 'part':
         connection.part_of_request(PART)
+    elif read == 'come':
+        connection.part_of_request(WHOLE)
     elif read == 'all' and connection.request() is None:
         return
 

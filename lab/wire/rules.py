@@ -12,31 +12,37 @@ class Rules:
         lose-server-rst         the server's resets are lost
         lose-server-fin         the server's FINs are lost
         lose-server-ack         the server's segments that only acknowledge are lost
-        lose-client-data-once   the next data of the client is lost, as it is sent for the first time; then all passes
-        forge-rst               a box on the way has forgotten the connections that there are, and answers data with a reset
-        silent                  a box on the way has forgotten the connections that there are, and drops what belongs to them
+        lose-client-data-once   the next data of the client is lost, once
+        forge-rst [MS]          a box on the way has forgotten connections, and answers data of the client with a reset
+        silent [MS]             a box on the way has forgotten connections, and drops what belongs to them
 
-    Of the last two, connections that begin later know nothing.
+    Forgotten are the connections that there are now, or each that was idle for so many milliseconds.
     """
 
     def __init__(self):
-        self.known = set()
+        self.last = {}      # when there was a segment, by flow
         self.forgotten = set()
         self.choose('pass')
 
-    def choose(self, name):
+    def choose(self, name, idle=None):
         self.rule = getattr(self, 'rule_' + name.replace('-', '_'), None)
 
         if self.rule is None:
             raise ValueError(f'no mode "{name}"')
 
-        self.forgotten = set(self.known)
+        self.limit = float('inf') if idle is None else float(idle) / 1000
+        self.forgotten = set() if idle else set(self.last)
 
-    def judge(self, segment):
+    def judge(self, segment, now):
+        flow = segment.flow
+
         if segment.has(SYN) and not segment.from_server:
             # ports come again
-            self.known.add(segment.flow)
-            self.forgotten.discard(segment.flow)
+            self.forgotten.discard(flow)
+        elif now - self.last.get(flow, now) >= self.limit:
+            self.forgotten.add(flow)
+
+        self.last[flow] = now
 
         return self.rule(segment)
 

@@ -19,7 +19,7 @@ A line of standard input is a command. The answer is a line: "ok", figures, or "
     delay MS [MS]   one-way delay, towards the server and towards the client; the same for both unless two are given
     loss PERCENT    so many packets are lost, in each direction
     jitter MS       each packet takes up to so much longer, so that packets overtake each other
-    mode NAME       what else goes wrong, see rules.py
+    mode NAME [MS]  what else goes wrong, see rules.py
     mark TEXT       a line of its own in the trace
     figures         "passed N lost N forged N late MS": packets, and by how much the latest was late
 
@@ -63,7 +63,7 @@ class Wire:
     def take(self, device, packet, now):
         """A packet has come from a device."""
         segment = Segment.of(packet, from_server=device == self.server)
-        verdict = self.rules.judge(segment) if segment else rules.PASS
+        verdict = self.rules.judge(segment, now) if segment else rules.PASS
 
         if verdict == rules.PASS and self.random.random() < self.loss:
             verdict = rules.LOSE
@@ -120,7 +120,7 @@ class Wire:
             elif name == 'jitter':
                 self.jitter = float(words[0]) / 1000
             elif name == 'mode':
-                self.rules.choose(words[0])
+                self.rules.choose(*words)
             elif name == 'mark':
                 if self.trace:
                     print('#', *words, file=self.trace)
@@ -130,7 +130,7 @@ class Wire:
             else:
                 raise ValueError(f'no command "{name}"')
 
-        except (IndexError, KeyError, ValueError) as error:
+        except (IndexError, TypeError, ValueError) as error:
             return f'error in "{line}": {error}'
 
         return 'ok'
