@@ -87,7 +87,7 @@ sanitize: build-packages ## Run the suites under AddressSanitizer
 	@MAKE='$(MAKE)' tools/sanitize $(TESTS)
 
 faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (4 minutes)
-	@tools/packages test
+	@tools/packages faults
 	@rm -f $(OUT)/faults.table
 	@FAKETIME_LIBRARY=$$(tools/faketime $(CURDIR)/build/faketime) FAULTS_TABLE=$(OUT)/faults.table \
 		$(TEST_ENV) prove -j$(TEST_JOBS) -I t/lib $(FAULTS); status=$$?; cat $(OUT)/faults.table; exit $$status

@@ -30,6 +30,7 @@ use Backend::HTTP;
 # Serves for ever, so is for run_daemon(). Options: log, and if need be
 #
 #     port or path    where to listen
+#     address         and at which, 127.0.0.1 unless it is given
 #     timeout         seconds after which an idle connection is closed
 #     protocol        what it speaks, a package: Backend::HTTP, Backend::FastCGI, Backend::GRPC, Backend::Memcached
 #     tls             { SSL_cert_file => ..., SSL_key_file => ... }
@@ -46,7 +47,7 @@ sub run {
 	$self->{server} = $self->{path}
 		? IO::Socket::UNIX->new(Local => $self->{path}, Listen => 128)
 		: IO::Socket::INET->new(
-			LocalAddr => '127.0.0.1', LocalPort => $self->{port},
+			LocalAddr => $self->{address} // '127.0.0.1', LocalPort => $self->{port},
 			Listen => 128, ReuseAddr => 1);
 
 	die "cannot listen: $!\n" unless $self->{server};

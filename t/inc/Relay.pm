@@ -12,18 +12,19 @@ use Time::HiRes qw/ clock_gettime CLOCK_MONOTONIC /;
 # Serves for ever, so is for run_daemon(). Options:
 #
 #     port, to        where to listen, and the port to connect to
+#     address         of both, 127.0.0.1 unless it is given
 #     delay           seconds, in each direction
 #     log             gets a line whenever something was passed on more than 20 milliseconds late
 
 sub run {
 	my (%self) = @_;
 
-	my $self = bless { %self, links => {}, queue => [] };
+	my $self = bless { address => '127.0.0.1', %self, links => {}, queue => [] };
 
 	local $SIG{PIPE} = 'IGNORE';
 
 	$self->{server} = IO::Socket::INET->new(
-		LocalAddr => '127.0.0.1', LocalPort => $self->{port}, Listen => 128, ReuseAddr => 1)
+		LocalAddr => $self->{address}, LocalPort => $self->{port}, Listen => 128, ReuseAddr => 1)
 		or die "cannot listen: $!\n";
 
 	$self->{select} = IO::Select->new($self->{server});
@@ -67,7 +68,7 @@ sub accept {
 	my ($self) = @_;
 
 	my $client = $self->{server}->accept() or return;
-	my $server = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{to}) or return;
+	my $server = IO::Socket::INET->new(PeerAddr => $self->{address}, PeerPort => $self->{to}) or return;
 
 	$self->{links}{$client} = $server;
 	$self->{links}{$server} = $client;

@@ -12,6 +12,7 @@ package Backend::Faulty;
 #                     half        there is half of a response header, and then the connection is closed
 #                     status500   the answer is an error
 #
+#     work=SECONDS    it fails that much later
 #     last=1          the response says that the connection is closed, which it is
 #     accel=URI       the response has an X-Accel-Redirect to that URI
 #
@@ -104,7 +105,14 @@ sub answer {
 
 	return $self->SUPER::answer($c) if !$how && $c->{uri} !~ /\b(?:last|accel)=/;
 
-	delete $c->{answer_at};
+	my ($work) = $c->{uri} =~ /\bwork=([\d.]+)/;
+
+	if ($how && $work && !$c->{worked}++) {
+		$c->{answer_at} = time() + $work;
+		return;
+	}
+
+	delete @$c{qw/answer_at worked/};
 
 	my $answer = $answer{$how // ''} // ($how ? \&cut : \&special);
 
