@@ -15,8 +15,8 @@ use nginx_sys::{
 
 use super::connection::Connection;
 use super::original::{Original, PeerConnection};
+use super::peers::Pinned;
 use super::record::{connection_outlives, Record};
-use super::shared::Peer;
 use super::tries::Tries;
 use super::upstream::Wrapped;
 use super::{array, clock};
@@ -53,7 +53,7 @@ pub struct PeerData {
     /// When the current try began.
     started: Cell<Msec>,
     /// The peer whose stale connection the last try was on.
-    stale: Cell<Option<&'static Peer>>,
+    stale: Cell<Option<Pinned>>,
     tries: Tries,
 }
 
@@ -145,16 +145,16 @@ impl PeerData {
         let record = Record::of(&connection);
         let peer = self.end_try(pc, connection, record, state);
 
-        if self.stale.get().is_some() {
+        if self.tries.current().failure.is_some_and(Failure::is_stale) {
             return self.free_stale(pc, connection, state);
         }
 
         // otherwise the keepalive module does not take it
         let keepalive = self.upstream().keepalive() != 0 && state & FAILED == 0;
 
-        let (true, Some(peer)) = (keepalive, peer) else {
+        if !keepalive || record.is_none() && peer.is_none() {
             return self.original.free(pc, state);
-        };
+        }
 
         // with timer_resolution, nginx's time may be from before the try
         let now = clock::event_time().max(self.started.get());
@@ -166,7 +166,7 @@ impl PeerData {
                 record.set_idle(idle);
                 Some(record)
             }
-            None => Record::attach(&connection, peer, idle),
+            None => peer.and_then(|peer| Record::attach(&connection, peer, idle)),
         };
 
         let Some(record) = record.filter(|_| idle.deadline() > now) else {
@@ -229,14 +229,14 @@ impl PeerData {
             || connection.is_tls()
     }
 
-    /// Counts the try that is over, and tells the peer that it was on.
+    /// Counts the try that is over, and tells the peer that it was on if the connection does not remember it.
     fn end_try(
         &self,
         pc: PeerConnection,
         connection: Connection,
         record: Option<&Record>,
         state: ngx_uint_t,
-    ) -> Option<&'static Peer> {
+    ) -> Option<Pinned> {
         let Some(age) = self.tries.current().idle() else {
             let peer = self.peer(pc.name()?)?;
             peer.counters.connect();
@@ -251,7 +251,7 @@ impl PeerData {
             }
         }
 
-        Some(record.peer())
+        None
     }
 
     #[cold]
@@ -262,7 +262,7 @@ impl PeerData {
         self.tries.set_failure(kind);
 
         if kind.is_stale() {
-            self.stale.set(Some(peer));
+            self.stale.set(Some(peer.clone()));
         }
 
         let kind = kind.name();
@@ -281,17 +281,8 @@ impl PeerData {
     }
 
     /// The counters of the peer with this address.
-    fn peer(&self, address: &[u8]) -> Option<&'static Peer> {
-        let shared = self.wrapped.shared.get()?;
-        let peer = shared.peer(address);
-
-        if shared.overflows(peer) {
-            ::log::warn!(
-                "upstream \"{shared}\" has had too many peers to count each, the others count as one"
-            );
-        }
-
-        Some(peer)
+    fn peer(&self, address: &[u8]) -> Option<Pinned> {
+        Some(self.wrapped.shared.get()?.peer(address))
     }
 
     /// Whether the request has not gone on to another upstream, which nginx marks with a state that has no peer.
@@ -323,7 +314,7 @@ impl PeerData {
 
     /// The client's request is over.
     pub fn request_done(&self) {
-        let Some(peer) = self.stale.get().filter(|_| self.is_last_upstream()) else {
+        let Some(peer) = self.stale.take().filter(|_| self.is_last_upstream()) else {
             return;
         };
 
