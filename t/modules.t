@@ -198,6 +198,10 @@ sub reload {
 	$t->reload();
 
 	wait_for(sub { my @new = workers($t); !@new || !grep { $old{$_} } @new }) or diag('reload takes long');
+
+	# they would go on without a master
+
+	kill KILL => keys %old unless workers($t);
 }
 
 # There are some as long as the master is alive.
