@@ -25,7 +25,7 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive upstream_zone/)->plan(16)->todo_alerts();
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive upstream_zone/)->plan(18)->todo_alerts();
 
 my %where = (port => port(8081));
 my ($other, $taken) = map { port($_) } 8082, 8083;
@@ -33,13 +33,39 @@ my ($other, $taken) = map { port($_) } 8082, 8083;
 $t->run_daemon(\&Backend::Faulty::run, $t, %where, log => '/dev/null');
 $t->waitforsocket("127.0.0.1:$where{port}");
 
-configure($t);
+configure($t, workers => 128);
 
 $t->run();
 
 my ($master) = $t->read_file('nginx.pid') =~ /(\d+)/;
 
 ###############################################################################
+
+# far less workers, and far more peers
+
+reload($t, workers => 2, upstreams => 280, peers => 8);
+
+is(scalar keys %{figures()}, 280, 'less workers, upstreams');
+
+$t->stop();
+
+configure($t);
+$t->run();
+
+($master) = $t->read_file('nginx.pid') =~ /(\d+)/;
+
+# a worker with the process id of one that was killed
+
+SKIP: {
+	get('/');
+	is(figures()->{u1}{''}{connections}, 1, 'killed, idle connection');
+
+	my $reused = kill_and_reuse();
+
+	skip 'no process id is used again', 1 unless $reused;
+
+	is(idle_or_open(), 'equal', 'same process id, idle connections');
+}
 
 # more workers than at first
 
@@ -122,19 +148,6 @@ SKIP: {
 	is(scalar(grep { /^ |  / } peers() . ' '), 0, 'no peer without a name');
 }
 
-# a worker with the process id of one that was killed
-
-SKIP: {
-	reload($t);
-	get('/') for 1 .. 3;
-
-	my $reused = kill_and_reuse();
-
-	skip 'no process id is used again', 1 unless $reused;
-
-	is(idle_or_open(), 'equal', 'same process id, idle connections');
-}
-
 ###############################################################################
 
 sub configure {
@@ -142,11 +155,13 @@ sub configure {
 
 	my $workers = $with{workers} // 1;
 	my $server = $with{server} // '';
+	my $peers = join ' ', map { "server 127.0.0.$_:1 backup;" } 2 .. $with{peers} // 1;
 	my $listen = $with{listen} // '';
 
 	my $upstreams = join '', map { <<"EOF" } 1 .. $with{upstreams} // 1;
     upstream u$_ {
         server 127.0.0.1:8081;
+        $peers
         @{[ $_ == 1 ? $server : '' ]}
         keepalive 8;
         upstream_idle_timeout 30s;
