@@ -1,20 +1,24 @@
 MODULE = ngx_http_upstream_idle_timeout_module
 
 # The nginx to build for: empty for the one that is built along from the crate nginx-src.
-NGINX ?= $(filter-out $(CURDIR)/build/nginx build/nginx,$(TEST_NGINX_BINARY))
+NGINX ?= $(filter-out $(CURDIR)/build/nginx build/nginx $(CURDIR)/build/dev/nginx,$(TEST_NGINX_BINARY))
 # nginx takes a variable of that name for sockets to inherit
 unexport NGINX
 
+# PROFILE=dev builds without optimisation and with checks of arithmetic and pointers, in folders of its own.
+PROFILE ?= release
+PROFILE_DIR = $(if $(filter-out release,$(PROFILE)),/$(PROFILE))
+
 ifeq ($(NGINX),)
-    OUT := $(CURDIR)/build
+    OUT := $(CURDIR)/build$(PROFILE_DIR)
     BINARY := $(OUT)/nginx
-    CARGO_FLAGS := --release --target-dir $(OUT)/cargo
+    CARGO_FLAGS := --profile $(PROFILE) --target-dir $(OUT)/cargo
     ENV := unset NGINX_SOURCE_DIR NGINX_BUILD_DIR
 else
     ID := $(shell tools/nginx-info $(NGINX) id)
-    OUT := $(CURDIR)/build/$(or $(ID),$(error $(NGINX) can not be built for))
+    OUT := $(CURDIR)/build/$(or $(ID),$(error $(NGINX) can not be built for))$(PROFILE_DIR)
     BINARY := $(NGINX)
-    CARGO_FLAGS := --release --target-dir $(OUT)/cargo --no-default-features
+    CARGO_FLAGS := --profile $(PROFILE) --target-dir $(OUT)/cargo --no-default-features
     ENV := . $(OUT)/env
 endif
 

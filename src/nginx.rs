@@ -17,23 +17,27 @@ mod conf;
 mod connection;
 mod ended;
 mod expiry;
+mod growing;
 mod headers;
 mod keepalive;
 mod log;
 mod original;
 mod peer;
+mod peers;
 mod process;
 mod receiving;
 mod record;
 mod request;
 mod sending;
 mod shared;
+mod slab;
 mod slots;
 mod status;
 mod tries;
 mod upstream;
 mod variables;
 mod worker;
+mod workers;
 mod zone;
 
 /// The module, as ngx's traits see it.
@@ -58,6 +62,7 @@ static mut ngx_http_upstream_idle_timeout_module: ngx_module_t = ngx_module_t {
     ctx: ptr::addr_of!(NGX_HTTP_UPSTREAM_IDLE_TIMEOUT_MODULE_CTX).cast_mut().cast(),
     commands: ptr::addr_of_mut!(conf::COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(zone::init_module),
     init_process: Some(process::init_process),
     exit_process: Some(process::exit_process),
     ..ngx_module_t::default()

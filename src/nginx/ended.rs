@@ -55,10 +55,6 @@ impl PeerData {
         record: Option<&Record>,
         state: ngx_uint_t,
     ) {
-        let Some(peer) = self.peer.get() else {
-            return self.original.free(pc, state);
-        };
-
         // with timer_resolution, nginx's time may be from before the try
         let now = clock::event_time().max(self.started.get());
         let since = idle_since(self.started.get(), now, || connection.last_data());
@@ -69,7 +65,7 @@ impl PeerData {
                 record.set_idle(idle);
                 Some(record)
             }
-            None => Record::attach(&connection, peer, idle),
+            None => self.peer.take().and_then(|peer| Record::attach(&connection, peer, idle)),
         };
 
         let Some(record) = record.filter(|_| idle.deadline() > now) else {
@@ -120,6 +116,7 @@ impl PeerData {
         let waited = now.saturating_sub(self.started.get());
 
         record.peer().counters.failure(failed, age);
+        self.peer.set(Some(record.peer().clone()));
         self.tries.set_failed(failed);
         self.report(pc, &Report { failed, record, age, waited, blamed });
 

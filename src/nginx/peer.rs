@@ -13,10 +13,10 @@ use nginx_sys::{
 };
 
 use super::original::{Original, PeerConnection};
+use super::peers::Pinned;
 use super::receiving::{may_be_http2, Receiving};
 use super::record::Record;
 use super::sending::Sending;
-use super::shared::Peer;
 use super::tries::{has_header, Tries, Way};
 use super::upstream::Wrapped;
 use super::{array, clock, request};
@@ -40,8 +40,8 @@ pub struct PeerData {
     pub(super) started: Cell<Msec>,
     /// Whether its request went out, as far as a connection; a TLS handshake comes before that.
     pub(super) sent: Cell<bool>,
-    /// The peer that it went to.
-    pub(super) peer: Cell<Option<&'static Peer>>,
+    /// The peer that it went to, where the connection does not remember it.
+    pub(super) peer: Cell<Option<Pinned>>,
     /// How much TLS had written to the connection before.
     pub(super) tls_written: Cell<Option<u64>>,
     /// What the response says about the connection.
@@ -156,7 +156,6 @@ impl PeerData {
 
         self.set_way(Way::Reused(age));
         self.sent.set(true);
-        self.peer.set(Some(record.peer()));
         self.tls_written.set(connection.tls_written());
         self.receiving.begin(connection, self.upstream());
     }
@@ -240,17 +239,8 @@ impl PeerData {
     }
 
     /// The counters of the peer with this address.
-    fn find_peer(&self, address: &[u8]) -> Option<&'static Peer> {
-        let shared = self.wrapped.shared.get()?;
-        let peer = shared.peer(address);
-
-        if shared.overflows(peer) {
-            ::log::warn!(
-                "upstream \"{shared}\" has had too many peers to count each, the others count as one"
-            );
-        }
-
-        Some(peer)
+    fn find_peer(&self, address: &[u8]) -> Option<Pinned> {
+        Some(self.wrapped.shared.get()?.peer(address))
     }
 
     /// Takes in what the header of the response says about the connection.
@@ -274,6 +264,8 @@ impl PeerData {
 
     /// The client's request is over. One that was given up after a failed reuse has failed, whatever was made of it.
     pub fn request_done(&self) {
+        // whatever comes, the peer is let go: nothing is dropped with the request's pool
+        let peer = self.peer.take();
         let last = self.tries.current();
 
         if last.failed.is_none_or(|failed| failed.evidence == Evidence::Received) {
@@ -291,7 +283,7 @@ impl PeerData {
             && !request::served_stale(self.upstream())
             && !request::is_background(self.request())
         {
-            if let Some(peer) = self.peer.get() {
+            if let Some(peer) = peer {
                 peer.counters.failed_request();
             }
         }

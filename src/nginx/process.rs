@@ -4,10 +4,9 @@ use nginx_sys::{
     ngx_cycle_t, ngx_int_t, ngx_process, ngx_uint_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::core::Status;
-use ngx::http::HttpModuleMainConf;
 
-use super::zone::MainConf;
-use super::{bio, callbacks, expiry, record, IdleTimeoutModule};
+use super::zone::{self, MainConf};
+use super::{bio, callbacks, expiry, record};
 
 /// A process of nginx begins.
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -19,9 +18,12 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     bio::init();
     expiry::init(record::take_turn);
 
-    if let Some(header) = IdleTimeoutModule::main_conf(cycle).and_then(MainConf::header) {
-        if !header.enter() {
-            ::log::warn!("too many worker processes, idle connections of this one are not shown");
+    if let Some(header) = zone::main_conf(cycle).and_then(MainConf::header) {
+        if header.enter().is_err() {
+            ::log::error!(
+                "no memory in shared memory zone \"upstream_idle_timeout\", \
+                 what this worker does is counted as of other peers, and its idle connections are not shown"
+            );
         }
     }
 
@@ -35,7 +37,7 @@ pub unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
         return;
     };
 
-    if let Some(header) = IdleTimeoutModule::main_conf(cycle).and_then(MainConf::header) {
+    if let Some(header) = zone::main_conf(cycle).and_then(MainConf::header) {
         header.leave();
     }
 

@@ -9,7 +9,7 @@ use nginx_sys::{ngx_connection_t, ngx_pool_cleanup_add, NGX_LOG_INFO};
 
 use super::connection::Connection;
 use super::expiry::{self, Place};
-use super::shared::Peer;
+use super::peers::Pinned;
 use super::worker::Worker;
 use super::{clock, log};
 use crate::outcome::Close;
@@ -24,7 +24,7 @@ static RELEASED: Worker<Cell<*mut ngx_connection_t>> = Worker::new(Cell::new(ptr
 pub struct Record {
     place: Place,
     connection: Connection,
-    peer: &'static Peer,
+    peer: Pinned,
     idle: Cell<Idle>,
     tls: bool,
     /// Whether the connection is counted as idle.
@@ -37,11 +37,7 @@ pub struct Record {
 
 impl Record {
     /// Begins to remember a connection to the peer; none when there is no memory for it.
-    pub fn attach<'a>(
-        connection: &'a Connection,
-        peer: &'static Peer,
-        idle: Idle,
-    ) -> Option<&'a Self> {
+    pub fn attach(connection: &Connection, peer: Pinned, idle: Idle) -> Option<&Self> {
         // SAFETY: the connection's pool is valid.
         let cleanup = unsafe { ngx_pool_cleanup_add(connection.pool(), mem::size_of::<Self>()) };
         // SAFETY: nginx returns null, or a cleanup in the pool.
@@ -90,8 +86,8 @@ impl Record {
     }
 
     /// The peer that the connection leads to.
-    pub fn peer(&self) -> &'static Peer {
-        self.peer
+    pub fn peer(&self) -> &Pinned {
+        &self.peer
     }
 
     pub fn idle(&self) -> Idle {
@@ -218,4 +214,7 @@ unsafe extern "C" fn connection_closed(data: *mut c_void) {
     if RELEASED.get() == connection {
         RELEASED.set(ptr::null_mut());
     }
+
+    // SAFETY: the record is not used again, since nginx is about to free its memory.
+    unsafe { ptr::drop_in_place(data.cast::<Record>()) };
 }

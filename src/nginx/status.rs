@@ -3,14 +3,15 @@
 use core::ffi::{c_char, c_void};
 use core::fmt::{self, Write};
 use core::ptr::{self, NonNull};
+use core::slice;
 use std::vec::Vec;
 
 use libc::off_t;
 use nginx_sys::{
     ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_command_t, ngx_conf_t, ngx_create_temp_buf,
     ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_int_t, ngx_pool_t, ngx_str_t, ngx_uint_t, NGX_ERROR, NGX_HTTP_GET,
-    NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK,
+    ngx_http_send_header, ngx_int_t, ngx_pnalloc, ngx_pool_t, ngx_str_t, ngx_uint_t, NGX_ERROR,
+    NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK,
     NGX_LOG_EMERG, NGX_OK,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
@@ -19,7 +20,7 @@ use ngx::http::{
 };
 
 use super::zone::MainConf;
-use super::{cf, request, shared, IdleTimeoutModule};
+use super::{cf, request, IdleTimeoutModule};
 use crate::render::{Format, Peer, Upstream};
 
 const DIRECTIVE: &str = "upstream_idle_status";
@@ -118,8 +119,9 @@ impl Write for Body {
     }
 }
 
-/// Takes the figures of all upstreams; none when there is no memory for them.
-fn snapshot(conf: &MainConf) -> Option<Vec<Upstream<'static>>> {
+/// Takes the figures of all upstreams; none when there is no memory for them. A peer may get another name meanwhile, so
+/// the names are copied.
+fn snapshot<'a>(conf: &MainConf, r: &'a ngx_http_request_t) -> Option<Vec<Upstream<'a>>> {
     let mut upstreams = Vec::new();
 
     upstreams.try_reserve_exact(conf.upstreams.len()).ok()?;
@@ -131,9 +133,13 @@ fn snapshot(conf: &MainConf) -> Option<Vec<Upstream<'static>>> {
     for wrapped in &conf.upstreams {
         let mut peers = Vec::new();
 
-        for peer in wrapped.shared.get().into_iter().flat_map(shared::Upstream::shown_peers) {
-            peers.try_reserve(1).ok()?;
-            peers.push(Peer { address: peer.name, figures: peer.snapshot() });
+        if let Some(upstream) = wrapped.shared.get() {
+            upstream.each_peer(|name, figures| {
+                peers.try_reserve(1).ok()?;
+                peers.push(Peer { address: copy(r, name)?, figures });
+
+                Some(())
+            })?;
         }
 
         upstreams.push(Upstream {
@@ -145,6 +151,21 @@ fn snapshot(conf: &MainConf) -> Option<Vec<Upstream<'static>>> {
     }
 
     Some(upstreams)
+}
+
+/// A copy in the pool of the request.
+fn copy<'a>(r: &'a ngx_http_request_t, bytes: &[u8]) -> Option<&'a [u8]> {
+    // SAFETY: the pool is that of the request.
+    let memory = unsafe { ngx_pnalloc(r.pool, bytes.len()) }.cast::<u8>();
+
+    if memory.is_null() {
+        return None;
+    }
+
+    // SAFETY: nginx has just allocated as many bytes.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len()) };
+    // SAFETY: as above; they live as long as the request.
+    Some(unsafe { slice::from_raw_parts(memory, bytes.len()) })
 }
 
 /// Answers a request for the status; an error is the status code of another response.
@@ -184,7 +205,7 @@ fn respond(r: &mut ngx_http_request_t) -> Result<ngx_int_t, u32> {
 
 fn body(r: &ngx_http_request_t) -> Option<(Format, usize, &'static mut ngx_chain_t)> {
     let format = IdleTimeoutModule::location_conf(r)?.format?;
-    let upstreams = snapshot(IdleTimeoutModule::main_conf(r)?)?;
+    let upstreams = snapshot(IdleTimeoutModule::main_conf(r)?, r)?;
     let mut body = Body::new(r.pool);
 
     format.write(&mut body, &upstreams).ok()?;

@@ -16,7 +16,7 @@ pub struct Wrapped {
     pub name: ngx_str_t,
     pub policy: Policy,
     pub init: ngx_http_upstream_init_peer_pt,
-    /// How many peers are counted, each for itself.
+    /// How many peers there is to be room for: those of the configuration have it whatever comes.
     pub capacity: usize,
     servers: &'static [ngx_http_upstream_server_t],
     /// The counters, once nginx has made the zone.
@@ -57,12 +57,13 @@ impl Wrapped {
         }
     }
 
-    /// The addresses of the servers in the configuration.
-    pub fn addresses(&self) -> impl Iterator<Item = &'static ngx_str_t> {
+    /// The addresses of the servers in the configuration. A server that is resolved at run time has one without a name.
+    pub fn addresses(&self) -> impl Iterator<Item = &'static [u8]> + Clone {
         self.servers
             .iter()
             // SAFETY: a server has as many addresses as it says, for as long as the configuration lives.
             .flat_map(|server| unsafe { array::from_raw(server.addrs, server.naddrs) })
-            .map(|address| &address.name)
+            .map(|address| address.name.as_bytes())
+            .filter(|name| !name.is_empty())
     }
 }

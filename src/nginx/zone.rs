@@ -3,6 +3,9 @@
 //! nginx hands a zone on when the new configuration asks for the same size, and so it does as long as there is room: a
 //! zone begins with plenty, which costs no memory before it is used. Where it is full nevertheless, another takes its
 //! place, and what was counted is copied.
+//!
+//! A configuration may still be turned down when its zones are there. So a zone that is handed on is not changed before
+//! nginx calls the modules of the new cycle, which is when that can't fail any more.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -10,27 +13,34 @@ use core::ptr;
 use std::vec::Vec;
 
 use nginx_sys::{
-    ngx_conf_t, ngx_int_t, ngx_ncpu, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
+    ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_module_t, ngx_ncpu, ngx_pagesize,
+    ngx_shared_memory_add, ngx_shm_zone_t,
 };
 use ngx::core::{CoreModuleMainConf, NgxCoreModule, SlabPool, Status};
 use ngx::http::{HttpModule, HttpModuleMainConf};
 use ngx::ngx_string;
 
 use super::cf::Failed;
-use super::shared::{Header, NoMemory, Upstream};
+use super::shared::{Header, Upstream};
+use super::slab::NoMemory;
 use super::upstream::Wrapped;
-use super::IdleTimeoutModule;
+use super::{array, IdleTimeoutModule};
 
 const MIN_SIZE: usize = 4 * 1024 * 1024;
+
+/// Pages that the slab allocator may begin for values of a size of their own.
+const SPARE_PAGES: usize = 16;
 
 /// The configuration of http{}: the upstreams that the module looks after, and their zone.
 #[derive(Default)]
 pub struct MainConf {
     pub upstreams: Vec<&'static Wrapped>,
     header: Cell<Option<&'static Header>>,
-    /// That of the configuration before this one, and the size of its zone.
+    /// That of the configuration before this one, and the size of its zone, until this one is accepted.
     previous: Cell<Option<(&'static Header, usize)>>,
-    /// How many worker processes the zone has room for.
+    /// Whether the zone is that of the configuration before.
+    handed_on: Cell<bool>,
+    /// How many worker processes are expected.
     workers: Cell<usize>,
     size: Cell<usize>,
 }
@@ -41,14 +51,16 @@ impl MainConf {
         self.header.get()
     }
 
-    /// Asks nginx for a zone that the upstreams fit in.
+    /// Asks nginx for a zone that the upstreams fit in. One that was there before stays when there are none, since they
+    /// may come back.
     pub fn add_zone(&'static self, cf: &mut ngx_conf_t) -> Result<(), Failed> {
-        if self.upstreams.is_empty() {
+        self.previous.set(previous_zone(cf));
+
+        if self.upstreams.is_empty() && self.previous.get().is_none() {
             return Ok(());
         }
 
-        self.previous.set(previous_zone(cf));
-        self.workers.set(max_workers(cf));
+        self.workers.set(expected_workers(cf));
         self.size.set(self.choose_size());
 
         let mut name = ngx_string!("upstream_idle_timeout");
@@ -68,24 +80,15 @@ impl MainConf {
 
     /// The size of the zone before this one if all fits in there, or else one with room to spare.
     fn choose_size(&self) -> usize {
-        let workers = self.workers.get();
-
         let Some((previous, size)) = self.previous.get() else {
-            return generous(self.needed(workers, |_| true));
+            return generous(self.needed());
         };
 
-        let new = |upstream: &Wrapped| {
-            previous.find(upstream.name.as_bytes(), upstream.capacity).is_none()
-        };
-
-        // the slab allocator takes some for itself
-        let room = size.saturating_sub(size / 8);
-
-        if previous.used().saturating_add(self.needed(workers, new)) < room {
+        if self.missing_in(previous) < previous.room() {
             return size;
         }
 
-        match generous(self.needed(workers, |_| true)) {
+        match generous(self.needed()) {
             // of another size, it is a new zone, without the upstreams that are no more
             // SAFETY: nginx sets the variable when it starts.
             same if same == size => same.saturating_add(unsafe { ngx_pagesize }),
@@ -93,16 +96,35 @@ impl MainConf {
         }
     }
 
-    fn needed(&self, workers: usize, which: impl Fn(&Wrapped) -> bool) -> usize {
-        self.upstreams
-            .iter()
-            .filter(|upstream| which(upstream))
-            .fold(Header::size_of(workers), |needed, upstream| {
-                needed.saturating_add(Upstream::size_of(upstream.capacity, workers))
-            })
+    /// The memory that all takes in a new zone.
+    fn needed(&self) -> usize {
+        let workers = self.workers.get();
+
+        self.upstreams.iter().fold(Header::size_of(workers), |needed, wrapped| {
+            needed.saturating_add(Upstream::size_of(wrapped.capacity, workers))
+        })
     }
 
-    /// Adds to the zone what is new in the configuration.
+    /// The memory that is to be allocated in this zone.
+    fn missing_in(&self, header: &Header) -> usize {
+        let workers = self.workers.get();
+
+        // SAFETY: nginx sets the variable when it starts.
+        let spare = SPARE_PAGES.saturating_mul(unsafe { ngx_pagesize });
+        let missing = header.size_of_missing(workers).saturating_add(spare);
+
+        self.upstreams.iter().fold(missing, |missing, wrapped| {
+            missing.saturating_add(match header.find(wrapped.name.as_bytes()) {
+                Some(upstream) => {
+                    upstream.size_of_missing(wrapped.addresses(), wrapped.capacity, workers)
+                }
+                None => Upstream::size_of(wrapped.capacity, workers),
+            })
+        })
+    }
+
+    /// nginx has made the zone, or handed it on. What is new goes to a new one at once, so that the configuration fails
+    /// when there is no memory.
     fn init(&self, zone: &ngx_shm_zone_t, handed_on: bool) -> Result<(), NoMemory> {
         // SAFETY: nginx has mapped the zone, and made a slab pool of it.
         let mut pool = unsafe { SlabPool::from_shm_zone(zone) }.ok_or(NoMemory)?;
@@ -110,7 +132,7 @@ impl MainConf {
         let header = match header_in(&pool) {
             Some(header) => header,
             None => {
-                let header = Header::new(pool.clone(), self.workers.get())?;
+                let header = Header::new(pool.clone())?;
                 let pool = pool.as_mut();
                 pool.data = ptr::from_ref(header).cast_mut().cast();
                 pool.set_log_nomem(0);
@@ -118,33 +140,68 @@ impl MainConf {
             }
         };
 
+        self.header.set(Some(header));
+        self.handed_on.set(handed_on);
+
+        match handed_on {
+            true => Ok(()),
+            false => self.fill(header),
+        }
+    }
+
+    /// Adds to the zone what is new in the configuration, as far as there is memory.
+    fn fill(&self, header: &'static Header) -> Result<(), NoMemory> {
+        let mut result = Ok(());
+
         for wrapped in &self.upstreams {
-            let upstream = header.upstream(wrapped.name.as_bytes(), wrapped.capacity)?;
+            let upstream = header.upstream(wrapped.name.as_bytes(), wrapped.capacity);
 
-            for address in wrapped.addresses() {
-                upstream.peer(address.as_bytes());
+            let filled = upstream.and_then(|upstream| {
+                wrapped.shared.set(Some(upstream));
+                upstream.configure(wrapped.addresses(), wrapped.capacity)
+            });
+
+            if filled.is_err() {
+                wrapped.shared.set(wrapped.shared.get().or(Some(header.spare())));
+                result = filled;
             }
-
-            if let (false, Some((previous, _))) = (handed_on, self.previous.get()) {
-                upstream.absorb_from(previous);
-            }
-
-            wrapped.shared.set(Some(upstream));
         }
 
-        self.header.set(Some(header));
+        result
+    }
 
-        Ok(())
+    /// The configuration is accepted.
+    fn accept(&self) {
+        let previous = self.previous.take();
+
+        let Some(header) = self.header.get() else {
+            return;
+        };
+
+        header.forget_dead_workers();
+
+        if let (false, Some((previous, _))) = (self.handed_on.get(), previous) {
+            for upstream in self.upstreams.iter().filter_map(|wrapped| wrapped.shared.get()) {
+                upstream.absorb_from(previous);
+            }
+        }
+
+        if self.handed_on.get() && self.fill(header).is_err() {
+            ::log::error!(
+                "no memory in shared memory zone \"upstream_idle_timeout\", \
+                 new upstreams or peers are not counted each for itself"
+            );
+        }
     }
 }
 
-/// Room for the workers of this configuration, for those of the one before, and for some more.
-fn max_workers(cf: &ngx_conf_t) -> usize {
+/// The workers of this configuration, and as many of those before it.
+fn expected_workers(cf: &ngx_conf_t) -> usize {
     let configured = NgxCoreModule::main_conf(cf).map_or(0, |conf| conf.worker_processes);
     // SAFETY: nginx sets the variable when it starts.
     let processors = unsafe { ngx_ncpu };
 
-    usize::try_from(configured.max(processors)).unwrap_or(0).saturating_mul(4).clamp(16, 1024)
+    usize::try_from(configured.max(processors)).unwrap_or(0).saturating_mul(2).min(1024)
 }
 
 fn header_in(pool: &SlabPool) -> Option<&'static Header> {
@@ -155,9 +212,21 @@ fn header_in(pool: &SlabPool) -> Option<&'static Header> {
 fn previous_zone(cf: &ngx_conf_t) -> Option<(&'static Header, usize)> {
     // SAFETY: nginx reads a configuration for a cycle, and keeps the one before until it is done.
     let cycle = unsafe { cf.cycle.as_ref()?.old_cycle.as_ref() }?;
-    let conf = IdleTimeoutModule::main_conf(cycle)?;
+    let conf = main_conf(cycle)?;
 
     Some((conf.header()?, conf.size.get()))
+}
+
+/// The module's configuration of a cycle, which may be one without the module, or with another copy of it, or none at all
+/// as the first one that nginx begins with: the module's index is for cycles alone that have this copy.
+pub fn main_conf(cycle: &ngx_cycle_t) -> Option<&'static MainConf> {
+    // SAFETY: nginx has made the array for as long as the cycle lives; in the first one there are none.
+    let modules: &[*mut ngx_module_t] = unsafe { array::from_raw(cycle.modules, cycle.modules_n) };
+
+    modules
+        .iter()
+        .any(|module| ptr::eq(*module, IdleTimeoutModule::module()))
+        .then(|| IdleTimeoutModule::main_conf(cycle))?
 }
 
 /// A power of two that is several times as much.
@@ -175,6 +244,16 @@ unsafe extern "C" fn init_zone(zone: *mut ngx_shm_zone_t, data: *mut c_void) -> 
     if let Err(NoMemory) = conf.init(zone, !data.is_null()) {
         ::log::error!("no memory in shared memory zone \"{}\"", zone.shm.name);
         return Status::NGX_ERROR.into();
+    }
+
+    Status::NGX_OK.into()
+}
+
+/// nginx is done with all of a configuration that can fail.
+pub unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes its cycle.
+    if let Some(conf) = unsafe { cycle.as_ref() }.and_then(main_conf) {
+        conf.accept();
     }
 
     Status::NGX_OK.into()
