@@ -423,7 +423,8 @@ impl Table {
         let gone = slots
             .filter_map(|slot| slot.get().map(|peer| (slot, peer)))
             .filter(|(_, peer)| peer.named.load(Ordering::Relaxed) < generation)
-            .find(|(_, peer)| !peer.is_pinned());
+            .filter(|(_, peer)| !peer.is_pinned())
+            .min_by_key(|(_, peer)| peer.named.load(Ordering::Relaxed));
 
         let Some((slot, peer)) = gone else {
             return Ok(None);
