@@ -122,7 +122,7 @@ my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $taken
 my @workers = workers();
 my $peers = peers();
 
-configure($t, server => "server 127.0.0.1:$other backup;", listen => "listen 127.0.0.1:$taken;");
+configure($t, server => 'server 127.0.0.1:8082 backup;', listen => 'listen 127.0.0.1:8083;');
 $t->reload();
 
 wait_for(sub { $t->read_file('error.log') =~ /still could not bind/ });
