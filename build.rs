@@ -6,8 +6,8 @@
 use std::env;
 use std::path::PathBuf;
 
-const KEEPALIVE_HEADER: &str = "src/nginx/keepalive.h";
-const REQUEST_SOURCE: &str = "src/nginx/request.c";
+const KEEPALIVE_HEADER: &str = "src/nginx/c/keepalive.h";
+const REQUEST_SOURCE: &str = "src/nginx/c/request.c";
 
 fn main() {
     println!("cargo::rerun-if-env-changed=DEP_NGINX_INCLUDE");

@@ -4,19 +4,21 @@
 //! that nginx sends at that moment fails. Told that timeout by `upstream_idle_timeout`, the module closes each idle
 //! connection a safety margin ahead of it, and never sends a request on one that is past that age.
 //!
-//! [`policy`] decides, free of nginx and of unsafe code; `nginx` is the face towards nginx and holds all of the unsafe
-//! code. It refers to symbols of the nginx binary, which a test binary lacks: unit tests see the pure part alone.
+//! [`rules`] decide: when a connection has to go, what a request may be sent on, what became of one that failed.
+//! [`figures`] count, and show what was counted. `nginx` is the door: it sees what happens, asks the rules, has the
+//! figures count, and holds all of the unsafe code. Each knows only what stands before it: `nginx` the figures and the
+//! rules, the figures the rules. In `nginx`, from the door inwards:
+//!
+//! - `module`, `conf`, `process`, `status`: what nginx calls for a configuration, a process, a page
+//! - `request`: a request's way to a peer, and what becomes of its tries
+//! - `idle`: an idle connection, and the order in which such go
+//! - `memory`: what all workers share
+//! - `api`: a safe face for each of nginx's objects
+//!
+//! nginx's symbols are in its binary, which a test binary lacks: unit tests see the pure part alone.
 
-pub mod counters;
-pub mod directive;
-pub mod evidence;
-pub mod goaway;
-pub mod keep_alive;
-pub mod outcome;
-pub mod policy;
-pub mod render;
-pub mod stream;
-pub mod tls_record;
+pub mod figures;
+pub mod rules;
 
 #[cfg(not(test))]
 mod nginx;

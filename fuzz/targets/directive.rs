@@ -2,8 +2,8 @@
 //! Arguments of `upstream_idle_timeout` of any content, one a line.
 
 use libfuzzer_sys::fuzz_target;
-use pure::directive::{parse, Error};
-use pure::policy::Msec;
+use pure::rules::directive::{parse, Error};
+use pure::rules::policy::Msec;
 
 fuzz_target!(|data: &[u8]| {
     let arguments: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();

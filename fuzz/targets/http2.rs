@@ -2,8 +2,8 @@
 //! Any bytes for HTTP/2: as what comes first on a connection, and as a request that is sent again.
 
 use libfuzzer_sys::fuzz_target;
-use pure::goaway::Frames;
-use pure::stream;
+use pure::rules::protocol::goaway::Frames;
+use pure::rules::protocol::stream;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -2,7 +2,7 @@
 //! Headers `Keep-Alive` of any content, one a line.
 
 use libfuzzer_sys::fuzz_target;
-use pure::keep_alive::KeepAlive;
+use pure::rules::protocol::keep_alive::KeepAlive;
 
 fuzz_target!(|data: &[u8]| {
     let headers: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();

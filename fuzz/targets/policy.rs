@@ -2,8 +2,8 @@
 //! Any policy that is no mistake, and a connection that is idle at any times.
 
 use libfuzzer_sys::fuzz_target;
-use pure::outcome::Close;
-use pure::policy::{idle_since, Msec, Policy, Verdict};
+use pure::rules::outcome::Close;
+use pure::rules::policy::{idle_since, Msec, Policy, Verdict};
 
 type Times = (Option<Msec>, Option<Msec>, Option<Msec>, Option<Msec>, Msec);
 type Connection = (Msec, Msec, Option<Msec>, Option<Msec>);

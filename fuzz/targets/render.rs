@@ -2,8 +2,8 @@
 //! The status of upstreams and peers of any names and figures.
 
 use libfuzzer_sys::fuzz_target;
-use pure::counters::Snapshot;
-use pure::render::{Format, Peer, Upstream};
+use pure::figures::counters::Snapshot;
+use pure::figures::status::{Format, Peer, Upstream};
 
 /// The number of the failure of kind eof with the evidence closed.
 const CLOSED: usize = 4;

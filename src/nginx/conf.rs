@@ -6,21 +6,26 @@ use core::ptr::{self, NonNull};
 use std::vec::Vec;
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
-    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
-    NGX_LOG_EMERG, NGX_LOG_WARN,
+    ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
+    ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    NGX_ERROR, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG, NGX_LOG_WARN,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
-use ngx::http::{HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
+use ngx::http::{HttpModule, HttpModuleMainConf, HttpModuleServerConf, NgxHttpUpstreamModule};
 use ngx::ngx_string;
 
-use super::cf::{self, Failed};
-use super::keepalive::{self, KeepaliveModule};
-use super::upstream::Wrapped;
-use super::{array, callbacks, headers, log, status, IdleTimeoutModule};
-use crate::directive;
-use crate::policy::{Msec, Policy};
+use crate::nginx::api::cf::{self, Failed};
+use crate::nginx::api::{array, log};
+use crate::nginx::keepalive::{self, KeepaliveModule};
+use crate::nginx::memory::wrapped::Wrapped;
+use crate::nginx::memory::zone::MainConf;
+use crate::nginx::module::{main_conf, IdleTimeoutModule};
+use crate::nginx::request::callbacks;
+use crate::nginx::request::seams::headers;
+use crate::nginx::status;
+use crate::rules::directive;
+use crate::rules::policy::{Msec, Policy};
 
 const DIRECTIVE: &str = "upstream_idle_timeout";
 
@@ -105,7 +110,7 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             directive.warn_of_keepalive_timeout(cf, upstream, timeout, limit);
         }
 
-        let wrapped = Wrapped::wrap(upstream, policy, Some(callbacks::init_peer));
+        let wrapped = Wrapped::wrap(upstream, policy, Some(init_peer));
         let wrapped = conf.wrapped.insert(wrapped);
 
         let limit = limit.min(timeout);
@@ -118,7 +123,30 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
         headers::wrap(cf)?;
     }
 
-    main.add_zone(cf)
+    let module = IdleTimeoutModule::module();
+
+    main.add_zone(cf, module, previous_conf(cf))
+}
+
+/// The configuration before the one that nginx reads.
+fn previous_conf(cf: &ngx_conf_t) -> Option<&'static MainConf> {
+    // SAFETY: nginx reads a configuration for a cycle, and keeps the one before until it is done.
+    main_conf(unsafe { cf.cycle.as_ref()?.old_cycle.as_ref() }?)
+}
+
+/// Stands in for the `peer.init` of an upstream that the module looks after.
+unsafe extern "C" fn init_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes the upstream, whose configuration lives as long as the worker.
+    let conf = unsafe { us.as_ref() }.and_then(IdleTimeoutModule::server_conf);
+
+    match conf.and_then(|conf| conf.wrapped.as_ref()) {
+        // SAFETY: nginx passes the arguments, and it is the configuration of this upstream.
+        Some(wrapped) => unsafe { callbacks::init_peer(wrapped, r, us) },
+        None => NGX_ERROR as ngx_int_t,
+    }
 }
 
 /// The upstream{} blocks of the configuration.

@@ -4,8 +4,8 @@ use core::ffi::CStr;
 
 use nginx_sys::{ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_module_t};
 
-use super::array;
-use crate::policy::Msec;
+use crate::nginx::api::array;
+use crate::rules::policy::Msec;
 
 #[allow(missing_docs, non_camel_case_types)]
 mod bindings {

@@ -1,12 +1,25 @@
-//! The beginning and the end of a worker process.
+//! The acceptance of a configuration, and the beginning and the end of a worker process.
 
 use nginx_sys::{
     ngx_cycle_t, ngx_int_t, ngx_process, ngx_uint_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 use ngx::core::Status;
 
-use super::zone::{self, MainConf};
-use super::{bio, callbacks, expiry, record};
+use crate::nginx::api::connection::tls;
+use crate::nginx::idle::{expiry, record};
+use crate::nginx::memory::zone::MainConf;
+use crate::nginx::module::main_conf;
+use crate::nginx::request::callbacks;
+
+/// nginx has accepted a configuration.
+pub unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes its cycle.
+    if let Some(conf) = unsafe { cycle.as_ref() }.and_then(main_conf) {
+        conf.accept();
+    }
+
+    Status::NGX_OK.into()
+}
 
 /// A process of nginx begins.
 pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -15,10 +28,10 @@ pub unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         return Status::NGX_OK.into();
     };
 
-    bio::init();
+    tls::init();
     expiry::init(record::take_turn);
 
-    if let Some(header) = zone::main_conf(cycle).and_then(MainConf::header) {
+    if let Some(header) = main_conf(cycle).and_then(MainConf::header) {
         if header.enter().is_err() {
             ::log::error!(
                 "no memory in shared memory zone \"upstream_idle_timeout\", \
@@ -37,7 +50,7 @@ pub unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
         return;
     };
 
-    if let Some(header) = zone::main_conf(cycle).and_then(MainConf::header) {
+    if let Some(header) = main_conf(cycle).and_then(MainConf::header) {
         header.leave();
     }
 

@@ -19,9 +19,10 @@ use ngx::http::{
     HttpModuleLocationConf, HttpModuleMainConf, Merge, MergeConfigError, NgxHttpCoreModule,
 };
 
-use super::zone::MainConf;
-use super::{cf, request, IdleTimeoutModule};
-use crate::render::{Format, Peer, Upstream};
+use crate::figures::status::{Format, Peer, Upstream};
+use crate::nginx::api::{cf, request};
+use crate::nginx::memory::zone::MainConf;
+use crate::nginx::module::IdleTimeoutModule;
 
 const DIRECTIVE: &str = "upstream_idle_status";
 

@@ -1,0 +1,4 @@
+//! The life of an idle connection: what is remembered about it, and when its turn comes.
+
+pub mod expiry;
+pub mod record;

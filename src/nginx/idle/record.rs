@@ -1,0 +1,220 @@
+//! What the module remembers about a connection from one request to the next.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::mem;
+use core::ptr::{self, NonNull};
+
+use nginx_sys::{ngx_connection_t, ngx_pool_cleanup_add, NGX_LOG_INFO};
+
+use super::expiry::{self, Place};
+use crate::nginx::api::connection::Connection;
+use crate::nginx::api::worker::Worker;
+use crate::nginx::api::{clock, log};
+use crate::nginx::memory::peer::Pinned;
+use crate::rules::outcome::Close;
+use crate::rules::policy::{Idle, Msec};
+
+/// The connection that nginx may be moving to the cache; another one that is closed meanwhile had to make room. Null
+/// again when it was closed itself.
+static RELEASED: Worker<Cell<*mut ngx_connection_t>> = Worker::new(Cell::new(ptr::null_mut()));
+
+/// What is remembered about a connection; lives in the connection's pool.
+#[repr(C)]
+pub struct Record {
+    place: Place,
+    connection: Connection,
+    peer: Pinned,
+    idle: Cell<Idle>,
+    tls: bool,
+    /// Whether the connection is counted as idle.
+    cached: Cell<bool>,
+    /// Whether its time in the cache is over.
+    expired: Cell<bool>,
+    /// What that counts as.
+    expiry: Cell<Close>,
+}
+
+impl Record {
+    /// Begins to remember a connection to the peer; none when there is no memory for it.
+    pub fn attach(connection: &Connection, peer: Pinned, idle: Idle) -> Option<&Self> {
+        // SAFETY: the connection's pool is valid.
+        let cleanup = unsafe { ngx_pool_cleanup_add(connection.pool(), mem::size_of::<Self>()) };
+        // SAFETY: nginx returns null, or a cleanup in the pool.
+        let cleanup = unsafe { cleanup.as_mut() }?;
+        let memory = cleanup.data.cast::<Self>();
+
+        let record = Self {
+            place: Place::nowhere(),
+            connection: *connection,
+            peer,
+            idle: Cell::new(idle),
+            tls: connection.is_tls(),
+            cached: Cell::new(false),
+            expired: Cell::new(false),
+            expiry: Cell::new(Close::Keepalive),
+        };
+
+        // SAFETY: there is as much memory as was asked for, aligned as every allocation in a pool.
+        unsafe { memory.write(record) };
+        cleanup.handler = Some(CLEANUP);
+
+        // SAFETY: as above; it lives as long as the pool.
+        unsafe { memory.as_ref() }
+    }
+
+    /// What is remembered about the connection, known by the address of the cleanup handler.
+    pub fn of(connection: &Connection) -> Option<&Self> {
+        // SAFETY: the pool lives as long as the connection.
+        let mut next = unsafe { (*connection.pool()).cleanup };
+
+        // SAFETY: the pool's list of cleanups is valid, and ends with null.
+        while let Some(cleanup) = unsafe { next.as_ref() } {
+            if cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)) {
+                // SAFETY: `attach` wrote a record there, which lives as long as the pool.
+                return unsafe { cleanup.data.cast::<Self>().as_ref() };
+            }
+
+            next = cleanup.next;
+        }
+
+        None
+    }
+
+    pub fn connection(&self) -> Connection {
+        self.connection
+    }
+
+    /// The peer that the connection leads to.
+    pub fn peer(&self) -> &Pinned {
+        &self.peer
+    }
+
+    pub fn idle(&self) -> Idle {
+        self.idle.get()
+    }
+
+    pub fn set_idle(&self, idle: Idle) {
+        self.idle.set(idle);
+    }
+
+    /// Counts the connection as idle until its deadline; what it counts as to be closed then.
+    pub fn enter_cache(&self, expiry: Close) {
+        self.expiry.set(expiry);
+        self.cached.set(true);
+        self.peer.enter_cache();
+
+        self.schedule();
+    }
+
+    /// Counts the connection as idle no more.
+    pub fn leave_cache(&self) {
+        if self.cached.replace(false) {
+            self.peer.leave_cache();
+        }
+    }
+
+    /// Sees to it that the connection's turn comes no later than its deadline.
+    fn schedule(&self) {
+        // SAFETY: the record begins with the place, and is never moved; its cleanup takes the place out of the order.
+        unsafe { expiry::schedule(NonNull::from(self).cast(), self.idle.get().deadline()) };
+    }
+
+    /// Counts the connection as closed, for the caller to close it: a request has taken it out of the cache.
+    pub fn let_go(&self, reason: Close) {
+        self.leave_cache();
+        self.count_close(reason);
+    }
+
+    fn count_close(&self, reason: Close) {
+        let age = self.idle.get().age(clock::now());
+
+        self.peer.counters.close(reason, age);
+
+        // SAFETY: nginx sets the log of a connection to one that lives as long.
+        if let Some(log) = NonNull::new(self.connection.log()) {
+            let message = format_args!(
+                "idle connection to {} closed after {age} ms: {}",
+                self.peer,
+                reason.name()
+            );
+
+            // SAFETY: as above.
+            unsafe { log::write(NGX_LOG_INFO, log, message) };
+        }
+    }
+
+    /// Why nginx is closing the idle connection.
+    fn reason(&self) -> Close {
+        let released = RELEASED.get();
+
+        if !released.is_null() && released != self.connection.as_ptr() {
+            Close::Evicted
+        } else if self.expired.get() {
+            self.expiry.get()
+        } else if self.connection.has_timed_out() {
+            Close::Keepalive
+        } else if self.connection.is_told_to_close() {
+            Close::Shutdown
+        } else if self.connection.has_unasked(self.tls) {
+            Close::Unasked
+        } else {
+            Close::Peer
+        }
+    }
+}
+
+/// Runs `call`, which hands the connection back to nginx, and tells whether it is still open after that. If it is not,
+/// there is no record any more.
+pub fn connection_outlives(connection: Connection, call: impl FnOnce()) -> bool {
+    RELEASED.set(connection.as_ptr());
+    call();
+
+    !RELEASED.replace(ptr::null_mut()).is_null()
+}
+
+/// Lets the connection go if its deadline has come. One that a request uses gets its next place when that is done.
+///
+/// # Safety
+///
+/// The place is what a record that is alive begins with; after this it may be no more.
+pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
+    // SAFETY: the caller's promise.
+    let record = unsafe { place.cast::<Record>().as_ref() };
+
+    if !record.cached.get() {
+        return;
+    }
+
+    if record.idle.get().deadline() > now {
+        return record.schedule();
+    }
+
+    let connection = record.connection;
+
+    record.expired.set(true);
+    connection.time_out();
+}
+
+const CLEANUP: unsafe extern "C" fn(*mut c_void) = connection_closed;
+
+/// nginx destroys the pool of a connection that it closes, and has not closed it yet.
+unsafe extern "C" fn connection_closed(data: *mut c_void) {
+    // SAFETY: nginx passes the data of the cleanup, which is the record that `attach` wrote.
+    let record = unsafe { &*data.cast::<Record>() };
+    let connection = record.connection.as_ptr();
+
+    record.place.leave();
+
+    if record.connection.is_idle() {
+        record.leave_cache();
+        record.count_close(record.reason());
+    }
+
+    if RELEASED.get() == connection {
+        RELEASED.set(ptr::null_mut());
+    }
+
+    // SAFETY: the record is not used again, since nginx is about to free its memory.
+    unsafe { ptr::drop_in_place(data.cast::<Record>()) };
+}

@@ -1,0 +1,152 @@
+//! The end of a try: what it counts as, and whether its connection goes to the cache.
+
+use nginx_sys::{ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
+
+use super::peer::PeerData;
+use crate::nginx::api::clock;
+use crate::nginx::api::connection::Connection;
+use crate::nginx::api::peer_connection::PeerConnection;
+use crate::nginx::idle::record::{connection_outlives, Record};
+use crate::rules::outcome::FailedReuse;
+use crate::rules::policy::{idle_since, lower, Msec};
+
+const FAILED: ngx_uint_t = NGX_PEER_FAILED as ngx_uint_t;
+
+/// What is said of a reuse that failed.
+struct Report<'a> {
+    failed: FailedReuse,
+    record: &'a Record,
+    /// The idle age.
+    age: Msec,
+    /// For how long the request had been waiting.
+    waited: Msec,
+    blamed: bool,
+}
+
+impl PeerData {
+    /// A connection that goes to the cache is let go in time, and one that has no time left does not go there.
+    pub fn free(&self, pc: PeerConnection, state: ngx_uint_t) {
+        self.ends_sending();
+
+        let Some(connection) = pc.connection().filter(|_| self.sent.get()) else {
+            return self.original.free(pc, state);
+        };
+
+        self.receiving.end(connection);
+
+        let record = Record::of(&connection);
+
+        if let Some(state) = self.failed_reuse(pc, connection, record, state) {
+            return self.original.free(pc, state);
+        }
+
+        // otherwise the keepalive module does not take it
+        if self.upstream().keepalive() != 0 && state & FAILED == 0 {
+            self.keep(pc, connection, record, state);
+        } else {
+            self.original.free(pc, state);
+        }
+    }
+
+    fn keep(
+        &self,
+        pc: PeerConnection,
+        connection: Connection,
+        record: Option<&Record>,
+        state: ngx_uint_t,
+    ) {
+        // with timer_resolution, nginx's time may be from before the try
+        let now = clock::event_time().max(self.started.get());
+        let since = idle_since(self.started.get(), now, || connection.last_data());
+        let idle = self.wrapped.policy.idle(since, self.hint(record));
+
+        let record = match record {
+            Some(record) => {
+                record.set_idle(idle);
+                Some(record)
+            }
+            None => self.peer.take().and_then(|peer| Record::attach(&connection, peer, idle)),
+        };
+
+        let Some(record) = record.filter(|_| idle.deadline() > now) else {
+            self.refuse_keepalive();
+            return self.original.free(pc, state);
+        };
+
+        // it may be closed inside, when the socket has become readable
+        let open = connection_outlives(connection, || self.original.free(pc, state));
+
+        if open && pc.connection().is_none() && connection.is_idle() {
+            record.enter_cache(self.wrapped.policy.expiry(&idle));
+        }
+    }
+
+    /// What the backend has said about the connection, now in the header of its response or before.
+    fn hint(&self, record: Option<&Record>) -> Option<Msec> {
+        if !self.wrapped.policy.hint {
+            return None;
+        }
+
+        lower(self.told.get().hint(), record.and_then(|record| record.idle().hint()))
+    }
+
+    /// Counts the try if it was a reuse that failed. The state is the one for the balancer, who hears of no failure where
+    /// the server has but closed an idle connection, and is told what it is told of a 403 or 404 that goes to the next
+    /// server.
+    fn failed_reuse(
+        &self,
+        pc: PeerConnection,
+        connection: Connection,
+        record: Option<&Record>,
+        state: ngx_uint_t,
+    ) -> Option<ngx_uint_t> {
+        let age = self.tries.current().idle()?;
+
+        if state & FAILED == 0 || self.has_header() {
+            return None;
+        }
+
+        let written = connection.written(self.tls_written.get());
+        let goaway = self.receiving.is_goaway(connection);
+        let failed = connection.seen(written, goaway).failed_reuse()?;
+
+        let (record, now) = (record?, clock::now());
+        let policy = &self.wrapped.policy;
+        let blamed = policy.fails || failed.blames_server(policy.is_early(&record.idle(), now));
+        let waited = now.saturating_sub(self.started.get());
+
+        record.peer().counters.failure(failed, age);
+        self.peer.set(Some(record.peer().clone()));
+        self.tries.set_failed(failed);
+        self.report(pc, &Report { failed, record, age, waited, blamed });
+
+        if blamed {
+            return Some(state);
+        }
+
+        // without the failure, the keepalive module could take the connection for a good one
+        connection.refuse();
+
+        Some(NGX_PEER_NEXT as ngx_uint_t)
+    }
+
+    #[cold]
+    fn report(&self, pc: PeerConnection, report: &Report<'_>) {
+        let Report { failed, record, age, waited, blamed } = *report;
+        let (peer, kind, evidence) = (record.peer(), failed.kind.name(), failed.evidence.name());
+        let policy = &self.wrapped.policy;
+        let not = if blamed { "" } else { "not " };
+
+        match policy.timeout(record.idle().hint()) {
+            Some(timeout) => pc.warn(format_args!(
+                "reused connection to {peer} failed: {kind}, request {evidence}, sent {waited} ms \
+                 ago after {age} ms idle, limit {} ms, {not}a failure of the server",
+                policy.limit(Some(timeout))
+            )),
+            None => pc.warn(format_args!(
+                "reused connection to {peer} failed: {kind}, request {evidence}, sent {waited} ms \
+                 ago after {age} ms idle, limit unknown, {not}a failure of the server"
+            )),
+        }
+    }
+}

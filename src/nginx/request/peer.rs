@@ -1,0 +1,291 @@
+//! A request's way to a peer of an upstream, with the module around what nginx does there.
+//!
+//! `get` may turn down the connection that the keepalive module found, and nginx then connects to the peer that the
+//! balancer has chosen. What becomes of the connection when the try is over stands in [`super::ended`].
+
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+use nginx_sys::{
+    ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t,
+    ngx_output_chain_ctx_t, ngx_uint_t, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST,
+    NGX_HTTP_UPSTREAM_FT_ERROR,
+};
+
+use super::seams::receiving::{may_be_http2, Receiving};
+use super::seams::sending::Sending;
+use super::tries::{has_header, Tries, Way};
+use crate::nginx::api::peer_connection::{Original, PeerConnection};
+use crate::nginx::api::{array, clock, request};
+use crate::nginx::idle::record::Record;
+use crate::nginx::memory::peer::Pinned;
+use crate::nginx::memory::wrapped::Wrapped;
+use crate::rules::outcome::{Close, Evidence};
+use crate::rules::policy::{Msec, Verdict};
+use crate::rules::protocol::keep_alive::KeepAlive;
+use crate::rules::protocol::stream;
+
+const NGX_OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
+const NGX_DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
+
+/// What stands in `peer.data`, and outlives the request's upstream: it lives as long as the request's pool. While nginx
+/// chooses a peer it may look at the variables, and with them at this.
+pub struct PeerData {
+    pub(super) wrapped: &'static Wrapped,
+    request: NonNull<ngx_http_request_t>,
+    upstream: NonNull<ngx_http_upstream_t>,
+    pub(super) original: Original,
+    pub(super) tries: Tries,
+    /// When the current try began.
+    pub(super) started: Cell<Msec>,
+    /// Whether its request went out, as far as a connection; a TLS handshake comes before that.
+    pub(super) sent: Cell<bool>,
+    /// The peer that it went to, where the connection does not remember it.
+    pub(super) peer: Cell<Option<Pinned>>,
+    /// How much TLS had written to the connection before.
+    pub(super) tls_written: Cell<Option<u64>>,
+    /// What the response says about the connection.
+    pub(super) told: Cell<KeepAlive>,
+    sending: Sending,
+    pub(super) receiving: Receiving,
+}
+
+impl PeerData {
+    pub fn new(
+        wrapped: &'static Wrapped,
+        request: NonNull<ngx_http_request_t>,
+        upstream: NonNull<ngx_http_upstream_t>,
+        original: Original,
+    ) -> Self {
+        Self {
+            wrapped,
+            request,
+            upstream,
+            original,
+            tries: Tries::none(),
+            started: Cell::new(0),
+            sent: Cell::new(false),
+            peer: Cell::new(None),
+            tls_written: Cell::new(None),
+            told: Cell::new(KeepAlive::default()),
+            sending: Sending::none(),
+            receiving: Receiving::none(),
+        }
+    }
+
+    pub fn request(&self) -> &ngx_http_request_t {
+        // SAFETY: nginx destroys the request's pool, and with it this, while the request is there.
+        unsafe { self.request.as_ref() }
+    }
+
+    pub fn upstream(&self) -> &ngx_http_upstream_t {
+        // SAFETY: the upstream is in the request's pool, as this.
+        unsafe { self.upstream.as_ref() }
+    }
+
+    pub fn tries(&self) -> &Tries {
+        &self.tries
+    }
+
+    pub fn original(&self) -> &Original {
+        &self.original
+    }
+
+    pub fn receiving(&self) -> &Receiving {
+        &self.receiving
+    }
+
+    /// A cached connection is used only when the policy lets it.
+    pub fn get(&self, pc: PeerConnection) -> ngx_int_t {
+        let rc = self.original.get(pc);
+        let now = clock::now();
+        let bitten = self.tries.current().failed.is_some();
+
+        self.begin_try(now);
+
+        let connection = match rc {
+            NGX_DONE => pc.connection(),
+            NGX_OK => None,
+            _ => {
+                self.set_way(Way::Nowhere);
+                return rc;
+            }
+        };
+
+        // a connection that is not remembered did not come by `free`: it is not ours to judge
+        let Some(record) = connection.as_ref().and_then(Record::of) else {
+            self.expect_fresh();
+            return rc;
+        };
+
+        if let Some(reason) = self.refusal(record, now, bitten) {
+            let connection = record.connection();
+
+            pc.forget_connection();
+            record.let_go(reason);
+            connection.close();
+            self.expect_fresh();
+
+            return NGX_OK;
+        }
+
+        self.reuse(record, now);
+
+        rc
+    }
+
+    /// Why a request may not be sent on the connection, if it may not.
+    fn refusal(&self, record: &Record, now: Msec, bitten: bool) -> Option<Close> {
+        let policy = &self.wrapped.policy;
+        let repeatable = policy.non_idempotent.is_none() || self.is_repeatable();
+
+        match policy.verdict(&record.idle(), now, repeatable) {
+            Verdict::Close(reason) => Some(reason),
+            // a request whose last try was a failed reuse does not try its luck again
+            _ if bitten => Some(Close::Dead),
+            Verdict::Probe => record.connection().is_dead().then_some(Close::Dead),
+            Verdict::Reuse => None,
+        }
+    }
+
+    fn reuse(&self, record: &Record, now: Msec) {
+        let (age, connection) = (record.idle().age(now), record.connection());
+
+        record.leave_cache();
+        record.peer().counters.reuse(age);
+
+        self.set_way(Way::Reused(age));
+        self.sent.set(true);
+        self.tls_written.set(connection.tls_written());
+        self.receiving.begin(connection, self.upstream());
+    }
+
+    fn begin_try(&self, now: Msec) {
+        self.started.set(now);
+        self.sent.set(false);
+        self.peer.set(None);
+        self.told.set(KeepAlive::default());
+    }
+
+    fn set_way(&self, way: Way) {
+        self.tries.begin(self.request(), way);
+    }
+
+    fn expect_fresh(&self) {
+        self.set_way(Way::Fresh);
+        self.sending.begin(self);
+    }
+
+    /// The request goes out on a fresh connection.
+    pub fn sends(&self) {
+        self.ends_sending();
+        self.sent.set(true);
+        self.make_first();
+
+        // SAFETY: the peer connection is part of the upstream, and `self` does not outlive that.
+        let pc =
+            unsafe { PeerConnection::from_raw(ptr::addr_of_mut!((*self.upstream.as_ptr()).peer)) };
+
+        if let Some(peer) = pc.name().and_then(|name| self.find_peer(name)) {
+            peer.counters.connect();
+            self.peer.set(Some(peer));
+        }
+    }
+
+    /// Makes the request the first one of its connection, which matters in HTTP/2.
+    fn make_first(&self) {
+        if !may_be_http2(self.upstream()) {
+            return;
+        }
+
+        // SAFETY: the request is a chain of buffers in the request's pool.
+        let buffer =
+            unsafe { self.upstream().request_bufs.as_ref().and_then(|chain| chain.buf.as_ref()) };
+
+        if let Some(buffer) = buffer {
+            // SAFETY: its header is the first one, in memory; nginx is about to send it, and does not read it meanwhile.
+            stream::make_first(unsafe { array::between(buffer.pos, buffer.last) });
+        }
+    }
+
+    /// The request does not go out any more, if it has not.
+    pub(super) fn ends_sending(&self) {
+        self.sending.end(self.output());
+    }
+
+    /// nginx's way of sending the request.
+    pub(super) fn output(&self) -> *mut ngx_output_chain_ctx_t {
+        // SAFETY: it is part of the upstream, and `self` does not outlive that.
+        unsafe { ptr::addr_of_mut!((*self.upstream.as_ptr()).output) }
+    }
+
+    /// Whether the backend speaks HTTP, and neither FastCGI nor gRPC nor another protocol.
+    pub fn is_http(&self) -> bool {
+        self.upstream().schema.as_bytes().starts_with(b"http")
+    }
+
+    /// Whether nginx would repeat the request elsewhere once it was sent.
+    fn is_repeatable(&self) -> bool {
+        const NON_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
+
+        let r = self.request();
+        // SAFETY: nginx sets the upstream's configuration before it chooses a peer.
+        let conf = unsafe { self.upstream().conf.as_ref() };
+        let next = conf.map_or(0, |conf| conf.next_upstream);
+
+        r.method & NON_IDEMPOTENT as ngx_uint_t == 0
+            && next & NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t != 0
+            && !request::is_body_unbuffered(r)
+    }
+
+    /// The counters of the peer with this address.
+    fn find_peer(&self, address: &[u8]) -> Option<Pinned> {
+        Some(self.wrapped.shared.get()?.peer(address))
+    }
+
+    /// Takes in what the header of the response says about the connection.
+    pub fn tell(&self, header: &[u8], read: fn(&mut KeepAlive, &[u8])) {
+        let mut told = self.told.get();
+
+        read(&mut told, header);
+        self.told.set(told);
+    }
+
+    pub(super) fn refuse_keepalive(&self) {
+        // SAFETY: nginx lends its upstream for the time of the callback.
+        unsafe { (*self.upstream.as_ptr()).set_keepalive(0) };
+    }
+
+    /// Whether the header of a response has come.
+    pub(super) fn has_header(&self) -> bool {
+        // SAFETY: the pointer is null, or to the state of the current try, in the request's pool.
+        unsafe { self.upstream().state.as_ref() }.is_some_and(has_header)
+    }
+
+    /// The client's request is over. One that was given up after a failed reuse has failed, whatever was made of it.
+    pub fn request_done(&self) {
+        // whatever comes, the peer is let go: nothing is dropped with the request's pool
+        let peer = self.peer.take();
+        let last = self.tries.current();
+
+        if last.failed.is_none_or(|failed| failed.evidence == Evidence::Received) {
+            return;
+        }
+
+        // SAFETY: the pointer is null, or to an array of states in the request's pool.
+        let states: &[ngx_http_upstream_state_t] =
+            unsafe { array::elements(self.request().upstream_states) };
+
+        // without a status of its own, the try ended since the client was gone
+        let given_up = states.get(last.state()).is_some_and(|state| state.status != 0);
+
+        if given_up
+            && !request::served_stale(self.upstream())
+            && !request::is_background(self.request())
+        {
+            if let Some(peer) = peer {
+                peer.counters.failed_request();
+            }
+        }
+    }
+}

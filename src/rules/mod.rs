@@ -1,0 +1,8 @@
+#![forbid(unsafe_code)]
+//! What is decided, free of nginx: plain values in, plain values out.
+
+pub mod directive;
+pub mod evidence;
+pub mod outcome;
+pub mod policy;
+pub mod protocol;
