@@ -26,7 +26,8 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 # protocol, what has become of the idle connection, what a POST without the probe leads to: an answer, the kind of failure,
-# and what is known of the request; a reset shows before the request is sent, so that nginx repeats it
+# and what is known of the request; a reset shows before the request is sent, so that nginx repeats it; after a close_notify
+# the backend may have taken the request, and may have closed the connection when that is looked at
 
 my @cases = (
 	['plain', 'close', 502, 'eof', 'refused'],
@@ -36,7 +37,7 @@ my @cases = (
 	['tls', 'fin', 502, 'eof', 'refused'],
 	['tls', 'reset', 200, 'reset', 'unwritten'],
 	['tls', 'late408', 408, ''],
-	['tls', 'notify', 502, 'eof', 'unknown'],
+	['tls', 'notify', 502, 'eof', '(?:unknown|received)'],
 	['fastcgi', 'close', 502, 'eof', 'refused'],
 	['fastcgi', 'reset', 200, 'reset', 'unwritten'],
 	['fastcgi', 'chatter', 502, ''],

@@ -6,5 +6,6 @@ pub mod clock;
 pub mod connection;
 pub mod log;
 pub mod peer_connection;
+pub mod pool;
 pub mod request;
 pub mod worker;

@@ -2,13 +2,13 @@
 
 use core::cell::Cell;
 use core::ffi::c_void;
-use core::mem;
 use core::ptr::{self, NonNull};
 
-use nginx_sys::{ngx_connection_t, ngx_pool_cleanup_add, NGX_LOG_INFO};
+use nginx_sys::{ngx_connection_t, NGX_LOG_INFO};
 
 use super::expiry::{self, Place};
 use crate::nginx::api::connection::Connection;
+use crate::nginx::api::pool::{value_at, LivesIn, OfConnection};
 use crate::nginx::api::worker::Worker;
 use crate::nginx::api::{clock, log};
 use crate::nginx::memory::peer::Pinned;
@@ -38,13 +38,7 @@ pub struct Record {
 impl Record {
     /// Begins to remember a connection to the peer; none when there is no memory for it.
     pub fn attach(connection: &Connection, peer: Pinned, idle: Idle) -> Option<&Self> {
-        // SAFETY: the connection's pool is valid.
-        let cleanup = unsafe { ngx_pool_cleanup_add(connection.pool(), mem::size_of::<Self>()) };
-        // SAFETY: nginx returns null, or a cleanup in the pool.
-        let cleanup = unsafe { cleanup.as_mut() }?;
-        let memory = cleanup.data.cast::<Self>();
-
-        let record = Self {
+        connection.pool()?.put(Self {
             place: Place::nowhere(),
             connection: *connection,
             peer,
@@ -53,32 +47,12 @@ impl Record {
             cached: Cell::new(false),
             expired: Cell::new(false),
             expiry: Cell::new(Close::Keepalive),
-        };
-
-        // SAFETY: there is as much memory as was asked for, aligned as every allocation in a pool.
-        unsafe { memory.write(record) };
-        cleanup.handler = Some(CLEANUP);
-
-        // SAFETY: as above; it lives as long as the pool.
-        unsafe { memory.as_ref() }
+        })
     }
 
-    /// What is remembered about the connection, known by the address of the cleanup handler.
+    /// What is remembered about the connection.
     pub fn of(connection: &Connection) -> Option<&Self> {
-        // SAFETY: the pool lives as long as the connection.
-        let mut next = unsafe { (*connection.pool()).cleanup };
-
-        // SAFETY: the pool's list of cleanups is valid, and ends with null.
-        while let Some(cleanup) = unsafe { next.as_ref() } {
-            if cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)) {
-                // SAFETY: `attach` wrote a record there, which lives as long as the pool.
-                return unsafe { cleanup.data.cast::<Self>().as_ref() };
-            }
-
-            next = cleanup.next;
-        }
-
-        None
+        connection.pool()?.values().next()
     }
 
     pub fn connection(&self) -> Connection {
@@ -196,12 +170,15 @@ pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
     connection.time_out();
 }
 
-const CLEANUP: unsafe extern "C" fn(*mut c_void) = connection_closed;
+// SAFETY: nothing else has this handler.
+unsafe impl LivesIn<OfConnection> for Record {
+    const CLEANUP: unsafe extern "C" fn(*mut c_void) = connection_closed;
+}
 
 /// nginx destroys the pool of a connection that it closes, and has not closed it yet.
 unsafe extern "C" fn connection_closed(data: *mut c_void) {
     // SAFETY: nginx passes the data of the cleanup, which is the record that `attach` wrote.
-    let record = unsafe { &*data.cast::<Record>() };
+    let record = unsafe { value_at::<OfConnection, Record>(data) };
     let connection = record.connection.as_ptr();
 
     record.place.leave();

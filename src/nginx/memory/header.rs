@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::core::SlabPool;
 
-use super::slab::{self, NoMemory};
+use super::slab::{self, NoMemory, Shared};
 use super::upstream::Upstream;
 use super::workers::Workers;
 
@@ -20,6 +20,9 @@ pub struct Header {
     spare: &'static Upstream,
     workers: Workers,
 }
+
+// SAFETY: it refers to upstreams in the zone, and to the zone's pool.
+unsafe impl Shared for Header {}
 
 impl Header {
     /// Puts a header into a new zone.

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use ngx::core::slab::LockedSlabPool;
 
-use super::slab::{self, Growing, NoMemory};
+use super::slab::{self, Growing, NoMemory, Shared};
 use super::workers;
 use crate::figures::counters::{Counters, Snapshot};
 use crate::rules::outcome::Close;
@@ -33,6 +33,9 @@ struct Gauges {
     idle: AtomicU32,
     pins: AtomicU32,
 }
+
+// SAFETY: it is made of atomics.
+unsafe impl Shared for Gauges {}
 
 /// A peer that stays what it is for as long as there is this.
 pub struct Pinned {
@@ -64,6 +67,9 @@ impl Name {
         self.len.store(name.len(), Ordering::Relaxed);
     }
 }
+
+// SAFETY: it refers to names in the zone, and is made of atomics.
+unsafe impl Shared for Peer {}
 
 impl Peer {
     pub fn new(

@@ -7,7 +7,7 @@ use nginx_sys::ngx_murmur_hash2;
 use ngx::core::slab::LockedSlabPool;
 
 use super::peer::{Peer, Pinned};
-use super::slab::{self, NoMemory};
+use super::slab::{self, NoMemory, Shared};
 
 /// A hash table of peers, and those that were added when it was full. A place that was taken is never free again.
 pub struct Table {
@@ -45,6 +45,9 @@ impl<'a> Key<'a> {
     }
 }
 
+// SAFETY: it refers to what is in the zone.
+unsafe impl Shared for Slot {}
+
 impl Slot {
     fn get(&self) -> Option<&'static Peer> {
         // SAFETY: the pointer is null, or was made from a reference to a peer, whose memory stays that of one.
@@ -81,6 +84,9 @@ impl Slot {
         true
     }
 }
+
+// SAFETY: it refers to what is in the zone.
+unsafe impl Shared for Table {}
 
 impl Table {
     pub fn new(pool: &LockedSlabPool, len: usize) -> Result<Self, NoMemory> {

@@ -8,7 +8,7 @@ use ngx::core::SlabPool;
 
 use super::header::Header;
 use super::peer::{Peer, Pinned};
-use super::slab::{self, NoMemory};
+use super::slab::{self, NoMemory, Shared};
 use super::table::{Key, Seen, Table};
 use super::workers;
 use crate::figures::counters::Snapshot;
@@ -39,6 +39,9 @@ pub struct Upstream {
     /// When a worker last looked through a full table.
     looked: AtomicU64,
 }
+
+// SAFETY: it refers to others, to peers and to a name in the zone, and to the zone's pool.
+unsafe impl Shared for Upstream {}
 
 impl Upstream {
     pub(super) fn new(

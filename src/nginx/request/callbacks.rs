@@ -1,7 +1,6 @@
 //! The callbacks on a request's way to a peer, each around the one that nginx has set.
 
 use core::ffi::c_void;
-use core::iter;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
@@ -13,6 +12,7 @@ use super::peer::PeerData;
 use super::slots::Slots;
 use super::tries::Try;
 use crate::nginx::api::peer_connection::{Original, PeerConnection};
+use crate::nginx::api::pool::{value_at, LivesIn, OfRequest, Pool};
 use crate::nginx::api::worker::Worker;
 use crate::nginx::memory::wrapped::Wrapped;
 
@@ -54,10 +54,7 @@ fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
 
     let data = PeerData::new(wrapped, NonNull::from(&mut *r), upstream, Original::of(pc));
 
-    // SAFETY: a request has a pool.
-    let pool = unsafe { r.pool.as_mut() }?;
-
-    pc.data = SLOTS.put(pool, data, CLEANUP)?.as_ptr().cast();
+    pc.data = SLOTS.put(&Pool::of_request(r)?, data)?.as_ptr().cast();
     pc.get = Some(get_peer);
     pc.free = Some(free_peer);
     pc.notify = pc.notify.and(Some(notify_peer));
@@ -81,7 +78,7 @@ unsafe fn arguments<'a>(
     data: *mut c_void,
 ) -> (&'a PeerData, PeerConnection) {
     // SAFETY: the caller's promise; the value stays in its slot until the request's pool is destroyed.
-    let data = unsafe { &*data.cast::<PeerData>() };
+    let data = unsafe { value_at::<OfRequest, PeerData>(data) };
     // SAFETY: nginx passes the peer connection of the request's upstream.
     let pc = unsafe { PeerConnection::from_raw(pc) };
 
@@ -133,34 +130,27 @@ unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_v
     data.original().save_session(pc);
 }
 
-/// The handler that the data of a request is known by.
-pub const CLEANUP: unsafe extern "C" fn(*mut c_void) = request_done;
+// SAFETY: nothing else has this handler.
+unsafe impl LivesIn<OfRequest> for PeerData {
+    const CLEANUP: unsafe extern "C" fn(*mut c_void) = request_done;
+}
 
 /// nginx destroys the pool of a request that is over.
 unsafe extern "C" fn request_done(data: *mut c_void) {
-    let data = data.cast::<PeerData>();
-
     // SAFETY: nginx passes the data of the cleanup, which `wrap` wrote.
-    unsafe { &*data }.request_done();
+    unsafe { value_at::<OfRequest, PeerData>(data) }.request_done();
 
-    if let Some(data) = NonNull::new(data) {
+    if let Some(data) = NonNull::new(data.cast::<PeerData>()) {
         // SAFETY: `wrap` has put it there; only the request, which is over, has another pointer to it.
         unsafe { SLOTS.give_back(data) };
     }
 }
 
-/// What the module has for the requests that share the request's pool: a subrequest has that of its main request.
+/// What the module has for the request: a subrequest has the pool of its main request, but not its data.
 fn all_data(r: &ngx_http_request_t) -> impl Iterator<Item = &PeerData> {
-    // SAFETY: the request's pool is valid.
-    let first = unsafe { (*r.pool).cleanup.as_ref() };
-    // SAFETY: the list of cleanups is valid, and ends with null.
-    let cleanups = iter::successors(first, |cleanup| unsafe { cleanup.next.as_ref() });
+    let values = Pool::of_request(r).into_iter().flat_map(|pool| pool.values::<PeerData>());
 
-    cleanups
-        .filter(|cleanup| cleanup.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP)))
-        // SAFETY: `wrap` wrote the data that goes with the handler, which lives as long as the pool.
-        .filter_map(|cleanup| unsafe { cleanup.data.cast::<PeerData>().as_ref() })
-        .filter(move |data| ptr::eq(data.request(), r))
+    values.filter(move |data| ptr::eq(data.request(), r))
 }
 
 /// What the module has for the upstream of the request, if it looks after that.

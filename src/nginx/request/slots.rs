@@ -2,11 +2,12 @@
 //! request is over. So a worker seldom allocates any, and the request's pool does not grow.
 
 use core::cell::Cell;
-use core::ffi::c_void;
 use core::mem::{self, MaybeUninit};
 use core::ptr::{self, NonNull};
 
-use nginx_sys::{ngx_calloc, ngx_pool_cleanup_t, ngx_pool_t};
+use nginx_sys::{ngx_calloc, ngx_pool_cleanup_t};
+
+use crate::nginx::api::pool::{LivesIn, OfRequest, Pool};
 
 /// How many free slots a worker keeps; what a burst of more requests has needed is freed after it.
 const MAX_FREE: usize = 256;
@@ -25,36 +26,33 @@ struct Slot<T> {
     next: *mut Slot<T>,
 }
 
-impl<T> Slots<T> {
+impl<T: LivesIn<OfRequest>> Slots<T> {
     pub const fn new() -> Self {
         Self { free: Cell::new(ptr::null_mut()), n: Cell::new(0) }
     }
 
-    /// Puts the value into a slot. nginx calls the handler with it when it destroys the pool.
-    pub fn put(
-        &self,
-        pool: &mut ngx_pool_t,
-        value: T,
-        handler: unsafe extern "C" fn(*mut c_void),
-    ) -> Option<NonNull<T>> {
+    /// Puts the value into a slot, for as long as the pool is there.
+    pub fn put(&self, pool: &Pool<'_, OfRequest>, value: T) -> Option<NonNull<T>> {
         let slot = self.take(pool)?;
-        let data = slot.as_ptr().cast();
 
         // SAFETY: the slot is in nobody else's use.
         unsafe {
             (*slot.as_ptr()).value.write(value);
-            (*slot.as_ptr()).cleanup =
-                ngx_pool_cleanup_t { handler: Some(handler), data, next: pool.cleanup };
-            pool.cleanup = ptr::addr_of_mut!((*slot.as_ptr()).cleanup);
+            (*slot.as_ptr()).cleanup.data = slot.as_ptr().cast();
         }
+
+        // SAFETY: the value is what a slot begins with. `give_back`, which the handler calls, is what ends its use.
+        unsafe {
+            pool.adopt::<T>(NonNull::new_unchecked(ptr::addr_of_mut!((*slot.as_ptr()).cleanup)))
+        };
 
         // the value is what a slot begins with
         Some(slot.cast())
     }
 
-    fn take(&self, pool: &ngx_pool_t) -> Option<NonNull<Slot<T>>> {
+    fn take(&self, pool: &Pool<'_, OfRequest>) -> Option<NonNull<Slot<T>>> {
         // SAFETY: a pool has a log.
-        let new = || unsafe { ngx_calloc(mem::size_of::<Slot<T>>(), pool.log) };
+        let new = || unsafe { ngx_calloc(mem::size_of::<Slot<T>>(), (*pool.as_ptr()).log) };
 
         self.pop().or_else(|| NonNull::new(new().cast()))
     }

@@ -3,9 +3,9 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use nginx_sys::{
-    ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_log_t, ngx_pool_t,
-};
+use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_log_t};
+
+use crate::nginx::api::pool::{OfConnection, Pool};
 
 mod seen;
 mod socket;
@@ -36,8 +36,8 @@ impl Connection {
         self.0.as_ptr()
     }
 
-    pub fn pool(self) -> *mut ngx_pool_t {
-        self.get().pool
+    pub fn pool(&self) -> Option<Pool<'_, OfConnection>> {
+        Pool::of_connection(self.get())
     }
 
     pub fn log(self) -> *mut ngx_log_t {

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::core::slab::LockedSlabPool;
 
-use super::NoMemory;
+use super::{NoMemory, Shared};
 
 /// Some values, and further on twice as many each time. None is ever taken away.
 pub struct Growing<T: 'static, const N: usize> {
@@ -25,7 +25,10 @@ impl<T: Default, const N: usize> Default for Growing<T, N> {
     }
 }
 
-impl<T: Default, const N: usize> Growing<T, N> {
+// SAFETY: it refers to values in the zone.
+unsafe impl<T: Shared> Shared for More<T> {}
+
+impl<T: Default + Shared, const N: usize> Growing<T, N> {
     /// The value of that number, if it is there yet.
     pub fn get(&self, number: usize) -> Option<&T> {
         if let Some(value) = self.first.get(number) {

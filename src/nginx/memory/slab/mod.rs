@@ -4,6 +4,7 @@ use core::alloc::Layout;
 use core::mem;
 use core::ptr::NonNull;
 use core::slice;
+use core::sync::atomic::AtomicI32;
 
 use nginx_sys::ngx_pagesize;
 use ngx::allocator::Allocator;
@@ -17,7 +18,22 @@ pub use growing::Growing;
 #[derive(Debug)]
 pub struct NoMemory;
 
-pub fn alloc<T>(pool: &LockedSlabPool, value: T) -> Result<&'static T, NoMemory> {
+/// What may be put into the zone.
+///
+/// # Safety
+///
+/// It refers to nothing but the zone, or to what is at the same place in all processes, such as the zone's pool. What
+/// changes of it is atomic, or is done under the lock. There is nothing to do when its memory is freed.
+pub unsafe trait Shared {}
+
+// SAFETY: it is a number.
+unsafe impl Shared for u8 {}
+
+// SAFETY: it is an atomic number.
+unsafe impl Shared for AtomicI32 {}
+
+/// Puts a value into the zone.
+pub fn alloc<T: Shared>(pool: &LockedSlabPool, value: T) -> Result<&'static T, NoMemory> {
     let memory = pool.allocate(Layout::new::<T>()).or(Err(NoMemory))?.cast::<T>();
 
     // SAFETY: the memory is for a value.
@@ -26,7 +42,8 @@ pub fn alloc<T>(pool: &LockedSlabPool, value: T) -> Result<&'static T, NoMemory>
     Ok(unsafe { memory.as_ref() })
 }
 
-pub fn alloc_slice<T>(
+/// Puts so many values into the zone.
+pub fn alloc_slice<T: Shared>(
     pool: &LockedSlabPool,
     len: usize,
     value: impl Fn(usize) -> T,
@@ -43,6 +60,7 @@ pub fn alloc_slice<T>(
     Ok(unsafe { slice::from_raw_parts(memory.as_ptr(), len) })
 }
 
+/// Puts a copy of the bytes into the zone.
 pub fn alloc_bytes(pool: &LockedSlabPool, bytes: &[u8]) -> Result<&'static [u8], NoMemory> {
     alloc_slice(pool, bytes.len(), |i| bytes.get(i).copied().unwrap_or_default())
 }
@@ -62,6 +80,7 @@ pub unsafe fn free<T: ?Sized>(pool: &LockedSlabPool, value: *const T) {
     }
 }
 
+/// The size of a page.
 pub fn page() -> usize {
     // SAFETY: nginx sets the variable when it starts.
     unsafe { ngx_pagesize }

@@ -11,6 +11,7 @@ use nginx_sys::{
     ngx_chain_t, ngx_int_t, ngx_output_chain_ctx_t, ngx_output_chain_filter_pt, NGX_ERROR,
 };
 
+use crate::nginx::api::pool::{value_at, OfRequest};
 use crate::nginx::request::peer::PeerData;
 
 /// The filter that is wrapped, with its context; no filter when none is.
@@ -57,7 +58,7 @@ impl Sending {
 /// nginx sends the first part of a request.
 unsafe extern "C" fn send(context: *mut c_void, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: nginx passes the context that `begin` set beside this.
-    let data = unsafe { &*context.cast::<PeerData>() };
+    let data = unsafe { value_at::<OfRequest, PeerData>(context) };
 
     data.sends();
 
