@@ -102,6 +102,7 @@ soak: all ## Mixed load with faults for SECONDS=600: memory and counters
 
 check: build-packages $(OUT)/env ## Check the format, the lints and the documentation
 	@tools/packages fuzz
+	tools/rooms
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path bench/contenders/pingora/Cargo.toml
