@@ -56,6 +56,7 @@ pub struct Counters {
     connects: AtomicU64,
     closes: [AtomicU64; Close::ALL.len()],
     failures: [AtomicU64; FailedReuse::ALL.len()],
+    repeats: [AtomicU64; Evidence::ALL.len()],
     failed_requests: AtomicU64,
     ages: [Histogram; AgeEvent::ALL.len()],
 }
@@ -80,6 +81,8 @@ pub struct Snapshot {
     pub closes: [u64; Close::ALL.len()],
     /// Failed reuses, in the order of `FailedReuse::ALL`.
     pub failures: [u64; FailedReuse::ALL.len()],
+    /// Requests sent again after a failed reuse that nginx would not have repeated, by `Evidence`.
+    pub repeats: [u64; Evidence::ALL.len()],
     /// Requests that nginx gave up after a failed reuse.
     pub failed_requests: u64,
     /// Idle ages, by `AgeEvent`.
@@ -126,6 +129,11 @@ impl Counters {
         self.age(AgeEvent::Failure, age);
     }
 
+    /// A request is sent again of which that is known.
+    pub fn repeat(&self, evidence: Evidence) {
+        add(self.repeats.get(evidence as usize), 1);
+    }
+
     /// nginx gave a request up after a failed reuse.
     pub fn failed_request(&self) {
         add(Some(&self.failed_requests), 1);
@@ -147,6 +155,7 @@ impl Counters {
         add(Some(&self.connects), other.connects);
         add_all(&self.closes, &other.closes);
         add_all(&self.failures, &other.failures);
+        add_all(&self.repeats, &other.repeats);
         add(Some(&self.failed_requests), other.failed_requests);
 
         for (mine, theirs) in self.ages.iter().zip(&other.ages) {
@@ -160,6 +169,7 @@ impl Counters {
     /// What follows from something else is read before it, so that there are never more failures than reuses.
     pub fn snapshot(&self, connections: u64) -> Snapshot {
         let failed_requests = self.failed_requests.load(Ordering::Acquire);
+        let repeats = load_all(&self.repeats);
         let failures = load_all(&self.failures);
         let closes = load_all(&self.closes);
 
@@ -178,6 +188,7 @@ impl Counters {
             connects: self.connects.load(Ordering::Acquire),
             closes,
             failures,
+            repeats,
             failed_requests,
             ages,
         }
@@ -214,6 +225,7 @@ impl Snapshot {
         sum(&mut self.connects, other.connects);
         sum_all(&mut self.closes, &other.closes);
         sum_all(&mut self.failures, &other.failures);
+        sum_all(&mut self.repeats, &other.repeats);
         sum(&mut self.failed_requests, other.failed_requests);
 
         for (mine, theirs) in self.ages.iter_mut().zip(&other.ages) {
@@ -287,6 +299,16 @@ mod tests {
             assert_eq!(expected.failures_with(failed.evidence), 1, "{failed:?}");
         }
 
+        for (number, evidence) in Evidence::ALL.into_iter().enumerate() {
+            let counters = Counters::default();
+            counters.repeat(evidence);
+
+            let mut expected = Snapshot::default();
+            expected.repeats[number] = 1;
+
+            assert_eq!(counters.snapshot(0), expected, "{}", evidence.name());
+        }
+
         let counters = Counters::default();
         counters.connect();
         counters.reuse(0);
@@ -351,6 +373,7 @@ mod tests {
             counters.connect();
             counters.reuse(700);
             counters.failure(FailedReuse::new(Failure::Eof, Evidence::Closed), 700);
+            counters.repeat(Evidence::Refused);
             counters.failed_request();
             counters.close(Close::Peer, 5000);
             counters.close_many(Close::Shutdown, 3);

@@ -5,7 +5,9 @@ use core::fmt::{self, Write};
 
 use super::counters::Snapshot;
 use super::names::Quoted;
-use super::status::{ages, closes, count, cumulative, evidence, failures, Format, Upstream};
+use super::status::{
+    ages, closes, count, cumulative, evidence, failures, repeats, Format, Upstream,
+};
 
 /// Writes the status.
 pub fn write(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
@@ -53,6 +55,8 @@ fn write_figures(out: &mut dyn Write, figures: &Snapshot) -> fmt::Result {
     object(out, failures(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
     out.write_str(",\"reuse_evidence\":")?;
     object(out, evidence(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
+    out.write_str(",\"repeats\":")?;
+    object(out, repeats(figures), |out, (name, n)| write!(out, "\"{name}\":{n}"))?;
     write!(out, ",\"failed_requests\":{},\"ages\":", figures.failed_requests)?;
     object(out, ages(figures), |out, (name, ages)| {
         write!(out, "\"{name}\":{{\"count\":{},\"sum_ms\":{},", count(ages), ages.sum)?;

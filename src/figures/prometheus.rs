@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 
 use super::counters::{Ages, Snapshot};
 use super::names::Quoted;
-use super::status::{ages, closes, count, cumulative, Format, Upstream};
+use super::status::{ages, closes, count, cumulative, repeats, Format, Upstream};
 use crate::rules::outcome::FailedReuse;
 use crate::rules::policy::Msec;
 
@@ -58,6 +58,16 @@ pub fn write(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
             let (kind, evidence) = (failed.kind.name(), failed.evidence.name());
             write!(out, "{PREFIX}_reuse_failures_total{{{labels},kind=\"{kind}\",")?;
             writeln!(out, "evidence=\"{evidence}\"}} {n}")
+        })
+    })?;
+
+    let help =
+        "Requests sent again after a failed reuse that nginx would not have repeated, by what \
+                is known of them.";
+    family(out, "repeats_total", "counter", help)?;
+    each_peer(upstreams, |labels, figures| {
+        repeats(figures).try_for_each(|(evidence, n)| {
+            writeln!(out, "{PREFIX}_repeats_total{{{labels},evidence=\"{evidence}\"}} {n}")
         })
     })?;
 
@@ -189,7 +199,7 @@ mod tests {
             .collect();
 
         assert_eq!(families, described);
-        assert_eq!(families.len(), 9);
+        assert_eq!(families.len(), 10);
     }
 
     #[test]

@@ -87,6 +87,16 @@ pub fn evidence(figures: &Snapshot) -> impl Iterator<Item = (&'static str, u64)>
     Evidence::ALL.iter().map(|evidence| (evidence.name(), figures.failures_with(*evidence)))
 }
 
+/// Requests sent again, with the names of what is known of them.
+pub fn repeats(figures: &Snapshot) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    let repeats = Evidence::ALL.iter().zip(figures.repeats);
+
+    // what was received is not
+    repeats
+        .filter(|(evidence, _)| **evidence != Evidence::Received)
+        .map(|(evidence, n)| (evidence.name(), n))
+}
+
 /// Idle ages, with the names of the events.
 pub fn ages(figures: &Snapshot) -> impl Iterator<Item = (&'static str, &Ages)> {
     AgeEvent::ALL.iter().map(|event| event.name()).zip(&figures.ages)

@@ -5,7 +5,8 @@ use core::fmt;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::rules::policy::{Msec, Policy, PolicyError};
+use super::policy::{Msec, Policy, PolicyError, Probe};
+use super::repeat::Repeat;
 
 /// What is wrong with the arguments. Its text is in nginx's wording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,13 @@ fn set(
     match name {
         b"margin" => policy.margin = Some(time(value)?),
         b"hint" => policy.hint = on_or_off()?,
-        b"probe" => policy.probe = time_or_off()?,
+        b"probe" => {
+            policy.probe = match value {
+                b"auto" => Probe::Auto,
+                _ => time_or_off()?.map_or(Probe::Off, Probe::From),
+            }
+        }
+        b"repeat" => policy.repeat = Repeat::ALL.iter().find(|(name, _)| *name == value)?.1,
         b"non_idempotent" => policy.non_idempotent = time_or_off()?,
         b"fails" => policy.fails = on_or_off()?,
         _ => return None,
@@ -160,19 +167,26 @@ mod tests {
             ("5000 margin=0", Some(Policy { margin: Some(0), ..five })),
             ("5000 hint=on", Some(five)),
             ("5000 hint=off", Some(Policy { hint: false, ..five })),
-            ("5000 probe=0", Some(Policy { probe: Some(0), ..five })),
-            ("5000 probe=off", Some(Policy { probe: None, ..five })),
+            ("5000 probe=auto", Some(five)),
+            ("5000 probe=0", Some(Policy { probe: Probe::From(0), ..five })),
+            ("5000 probe=off", Some(Policy { probe: Probe::Off, ..five })),
+            ("5000 repeat=off", Some(Policy { repeat: Repeat::Off, ..five })),
+            ("5000 repeat=unwritten", Some(Policy { repeat: Repeat::Unwritten, ..five })),
+            ("5000 repeat=refused", Some(five)),
+            ("5000 repeat=closed", Some(Policy { repeat: Repeat::Closed, ..five })),
+            ("5000 repeat=reused", Some(Policy { repeat: Repeat::Reused, ..five })),
             ("5000 non_idempotent=0", Some(Policy { non_idempotent: Some(0), ..five })),
             ("5000 non_idempotent=off", Some(five)),
             ("5000 fails=on", Some(Policy { fails: true, ..five })),
             ("5000 fails=off", Some(five)),
             (
-                "auto fails=on margin=100 probe=50",
+                "auto fails=on margin=100 probe=50 repeat=closed",
                 Some(Policy {
                     timeout: None,
                     fails: true,
                     margin: Some(100),
-                    probe: Some(50),
+                    probe: Probe::From(50),
+                    repeat: Repeat::Closed,
                     ..five
                 }),
             ),
@@ -201,6 +215,10 @@ mod tests {
             ("5000 hint=5", "invalid parameter \"hint=5\""),
             ("5000 probe=on", "invalid parameter \"probe=on\""),
             ("5000 fails=", "invalid parameter \"fails=\""),
+            ("5000 repeat=on", "invalid parameter \"repeat=on\""),
+            ("5000 repeat=", "invalid parameter \"repeat=\""),
+            ("5000 repeat=Closed", "invalid parameter \"repeat=Closed\""),
+            ("5000 probe=AUTO", "invalid parameter \"probe=AUTO\""),
             ("5000 margin=1 margin=2", "duplicate parameter \"margin=2\""),
             ("5000 hint=on hint=on", "duplicate parameter \"hint=on\""),
             ("5000 margin=5000", "\"margin=5000\" must be less than the timeout \"5000\""),

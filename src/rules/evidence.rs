@@ -4,7 +4,8 @@
 //! TCP acknowledges what the peer's kernel has taken. What is not acknowledged when the connection is over has not
 //! arrived, or its acknowledgement was lost; which of them, the order of the events may tell.
 
-use crate::rules::outcome::{Evidence, FailedReuse, Failure};
+use super::outcome::{Evidence, FailedReuse, Failure};
+use super::repeat::Wait;
 
 /// What is seen of a connection on which a reuse has failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,12 +20,31 @@ pub struct Seen {
     pub write_error: bool,
     /// A GOAWAY says that the request will not be carried out.
     pub goaway: bool,
+    /// What was seen before, when the end of the stream was kept from nginx.
+    pub held: Held,
     /// The connection is TLS, where a reset while nginx reads looks like the end of the stream.
     pub tls: bool,
     /// How many bytes of this try the kernel took, where it is known.
     pub written: Option<u64>,
     /// What the kernel tells of a TCP connection.
     pub tcp: Option<Tcp>,
+}
+
+/// What was seen of a connection while the end of the stream was kept from nginx.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The peer's FIN was there when nothing was acknowledged.
+    pub fin_first: bool,
+    /// The socket has reported EPIPE, which it does once.
+    pub broken_pipe: bool,
+}
+
+impl Held {
+    /// Takes in what is seen now.
+    pub fn see(&mut self, seen: &Seen) {
+        self.fin_first |= seen.is_fin_first();
+        self.broken_pipe |= seen.tcp.is_some_and(|tcp| tcp.broken_pipe);
+    }
 }
 
 /// What the kernel tells of a TCP connection, asked in the order of the fields.
@@ -38,6 +58,8 @@ pub struct Tcp {
     pub broken_pipe: bool,
     /// How many bytes are not acknowledged, or not sent.
     pub unacknowledged: u64,
+    /// How long a reset takes to come.
+    pub wait: Wait,
 }
 
 /// The state of a TCP connection, as far as it matters here.
@@ -62,7 +84,7 @@ impl Seen {
     fn kind(&self) -> Option<Failure> {
         let reset = self.has_state(State::Close);
         // a reset that comes after a FIN does not hide it
-        let fin = self.tcp.is_some_and(|tcp| tcp.broken_pipe);
+        let fin = self.is_broken_pipe();
 
         if self.timed_out {
             Some(Failure::Timeout)
@@ -98,13 +120,44 @@ impl Seen {
             return Evidence::Unknown;
         };
 
-        let arrived = tcp.unacknowledged < written;
+        // what comes after the FIN may be acknowledged, and thrown away
+        let arrived = tcp.unacknowledged < written && !self.held.fin_first;
 
         match kind {
             Failure::Timeout if arrived => Evidence::Received,
             Failure::Timeout => Evidence::Unknown,
-            _ => tcp.after_fin(arrived, written),
+            _ => tcp.after_fin(self.is_broken_pipe(), arrived, written),
         }
+    }
+
+    /// Whether the request seems not to have arrived when the peer ended its side, so that its kernel is about to refuse
+    /// it if nobody has the connection any more.
+    pub fn may_be_refused(&self) -> bool {
+        let (Some(written), Some(tcp)) = (self.written, self.tcp) else {
+            return false;
+        };
+
+        let is_over = tcp.state == State::Close || tcp.broken_pipe;
+
+        written > 0
+            && written <= tcp.segment
+            && tcp.unacknowledged >= written
+            && !is_over
+            // a close_notify comes before its FIN
+            && (tcp.state == State::CloseWait || self.tls)
+    }
+
+    /// Whether the peer's FIN is there, and nothing is acknowledged.
+    fn is_fin_first(&self) -> bool {
+        let (Some(written), Some(tcp)) = (self.written, self.tcp) else {
+            return false;
+        };
+
+        tcp.state == State::CloseWait && tcp.unacknowledged >= written
+    }
+
+    fn is_broken_pipe(&self) -> bool {
+        self.held.broken_pipe || self.tcp.is_some_and(|tcp| tcp.broken_pipe)
     }
 
     fn has_state(&self, state: State) -> bool {
@@ -114,15 +167,15 @@ impl Seen {
 
 impl Tcp {
     /// The evidence where nginx has read the end of the stream.
-    fn after_fin(&self, arrived: bool, written: u64) -> Evidence {
-        let fin = self.broken_pipe || self.state == State::CloseWait;
+    fn after_fin(&self, broken_pipe: bool, arrived: bool, written: u64) -> Evidence {
+        let fin = broken_pipe || self.state == State::CloseWait;
 
         match (fin, arrived) {
             // a connection that is over reads as its end, whatever has ended it
             (false, _) => Evidence::Unknown,
             (true, true) => Evidence::Received,
             // of several segments the backend may have read one, and not yet acknowledged it
-            (true, false) if self.broken_pipe && written <= self.segment => Evidence::Refused,
+            (true, false) if broken_pipe && written <= self.segment => Evidence::Refused,
             (true, false) => Evidence::Closed,
         }
     }
@@ -135,8 +188,13 @@ mod tests {
     use Evidence::*;
     use Failure::{Eof, Goaway, Reset, Timeout};
 
-    const TCP: Tcp =
-        Tcp { state: State::Open, segment: 1448, broken_pipe: false, unacknowledged: 0 };
+    const TCP: Tcp = Tcp {
+        state: State::Open,
+        segment: 1448,
+        broken_pipe: false,
+        unacknowledged: 0,
+        wait: Wait { first: 1, last: 10 },
+    };
 
     /// A request of 100 bytes that was acknowledged, and no failure yet.
     const SENT: Seen = Seen {
@@ -145,6 +203,7 @@ mod tests {
         read_error: false,
         write_error: false,
         goaway: false,
+        held: Held { fin_first: false, broken_pipe: false },
         tls: false,
         written: Some(100),
         tcp: Some(TCP),
@@ -230,6 +289,88 @@ mod tests {
                 Some((Eof, Unwritten)),
             ),
         ]);
+    }
+
+    #[test]
+    fn what_comes_after_the_fin() {
+        let first = Held { fin_first: true, broken_pipe: false };
+        let held = Seen { eof: true, held: first, ..SENT };
+
+        check(&[
+            (
+                "acknowledged",
+                Seen { tcp: tcp(State::CloseWait, false, 0), ..held },
+                Some((Eof, Closed)),
+            ),
+            (
+                "acknowledged, then reset",
+                Seen { written: Some(1449), tcp: tcp(State::Close, true, 0), ..held },
+                Some((Eof, Closed)),
+            ),
+            ("refused", Seen { tcp: tcp(State::Close, true, 100), ..held }, Some((Eof, Refused))),
+            (
+                "refused, which the socket has told before",
+                Seen {
+                    held: Held { broken_pipe: true, ..first },
+                    tcp: tcp(State::Close, false, 100),
+                    ..held
+                },
+                Some((Eof, Refused)),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_was_seen_before_is_kept() {
+        let mut held = Held::default();
+
+        held.see(&Seen { tcp: tcp(State::CloseWait, false, 100), ..SENT });
+        assert_eq!(held, Held { fin_first: true, broken_pipe: false });
+
+        held.see(&Seen { tcp: tcp(State::Close, true, 0), ..SENT });
+        assert_eq!(held, Held { fin_first: true, broken_pipe: true });
+
+        held.see(&Seen { tcp: None, ..SENT });
+        assert_eq!(held, Held { fin_first: true, broken_pipe: true });
+    }
+
+    #[test]
+    fn reset_to_come() {
+        let eof = Seen { eof: true, tcp: tcp(State::CloseWait, false, 100), ..SENT };
+        let tls = Seen { tls: true, tcp: tcp(State::Open, false, 100), ..eof };
+
+        let cases = [
+            ("FIN", eof, true, true),
+            (
+                "a part is acknowledged",
+                Seen { tcp: tcp(State::CloseWait, false, 99), ..eof },
+                false,
+                false,
+            ),
+            ("the reset has come", Seen { tcp: tcp(State::Close, true, 100), ..eof }, false, false),
+            (
+                "the reset has just come",
+                Seen { tcp: tcp(State::CloseWait, true, 100), ..eof },
+                false,
+                true,
+            ),
+            (
+                "more than a segment",
+                Seen { written: Some(1449), tcp: tcp(State::CloseWait, false, 1449), ..eof },
+                false,
+                true,
+            ),
+            ("no FIN", Seen { tcp: tcp(State::Open, false, 100), ..eof }, false, false),
+            ("close_notify", tls, true, false),
+            ("nothing was sent", Seen { written: Some(0), ..eof }, false, true),
+            ("unix socket", Seen { tcp: None, ..eof }, false, false),
+            ("unknown how much was sent", Seen { written: None, ..eof }, false, false),
+        ];
+
+        for (name, seen, may_be_refused, fin_first) in cases {
+            assert_eq!(seen.may_be_refused(), may_be_refused, "{name}");
+            assert_eq!(seen.is_fin_first(), fin_first, "{name}");
+        }
     }
 
     #[test]

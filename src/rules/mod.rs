@@ -6,3 +6,4 @@ pub mod evidence;
 pub mod outcome;
 pub mod policy;
 pub mod protocol;
+pub mod repeat;

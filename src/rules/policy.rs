@@ -3,7 +3,8 @@
 //!
 //! All times are milliseconds. Points in time are of the monotonic clock and always an argument.
 
-use crate::rules::outcome::Close;
+use super::outcome::Close;
+use super::repeat::Repeat;
 
 /// Milliseconds, as in nginx's `ngx_msec_t`.
 pub type Msec = u64;
@@ -11,9 +12,9 @@ pub type Msec = u64;
 /// The margin where none is configured, unless half of the timeout is less.
 const DEFAULT_MARGIN: Msec = 1000;
 
-/// The `probe` where none is configured: every reuse is looked at. That adds one system call to it, and 26 instructions
-/// to the 19,600 that nginx takes for a small proxied request (0.13 %).
-const DEFAULT_PROBE: Msec = 0;
+/// With `probe=auto`, a connection that was idle for less is not looked at when a failure would cost nobody anything. It is
+/// busy: backends close connections, and send what nobody asked for, when they have been idle for much longer.
+const BUSY: Msec = 2;
 
 /// After a try no longer than this by nginx's clock, the idle age is counted from its start: a little too early, never too
 /// late, and the kernel need not be asked.
@@ -32,14 +33,27 @@ pub struct Policy {
     pub margin: Option<Msec>,
     /// Whether what the backend says may lower the timeout.
     pub hint: bool,
-    /// From which idle age on a connection is looked at before it is used.
-    pub probe: Option<Msec>,
+    /// Which connections are looked at before they are used.
+    pub probe: Probe,
     /// From which idle age on a connection is not for requests that nginx can't repeat.
     pub non_idempotent: Option<Msec>,
+    /// Which requests are sent again that nginx would not repeat.
+    pub repeat: Repeat,
     /// Whether each failed reuse is a failure of the server.
     pub fails: bool,
     /// nginx's own keepalive_timeout, which holds where no timeout is known.
     pub keepalive_timeout: Msec,
+}
+
+/// Which connections are looked at before they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Those where a look can make a difference.
+    Auto,
+    /// Those that have been idle for so long.
+    From(Msec),
+    /// None.
+    Off,
 }
 
 /// A timeout and a margin that make no policy.
@@ -81,8 +95,9 @@ impl Policy {
             timeout,
             margin: None,
             hint: true,
-            probe: Some(DEFAULT_PROBE),
+            probe: Probe::Auto,
             non_idempotent: None,
+            repeat: Repeat::Refused,
             fails: false,
             keepalive_timeout: Msec::MAX,
         }
@@ -141,18 +156,35 @@ impl Policy {
         self.timeout(idle.hint()).is_none() || now < idle.deadline
     }
 
-    /// The verdict on a request that would use the connection now.
-    pub fn verdict(&self, idle: &Idle, now: Msec, repeatable: bool) -> Verdict {
-        let reaches = |age: Option<Msec>| age.is_some_and(|age| idle.age(now) >= age);
+    /// The verdict on a request that would use the connection now. `repeatable` tells whether nginx would repeat it, and
+    /// `covered` whether a failure would cost nobody anything; it is asked only where that can matter.
+    pub fn verdict(
+        &self,
+        idle: &Idle,
+        now: Msec,
+        repeatable: impl Fn() -> bool,
+        covered: impl FnOnce() -> bool,
+    ) -> Verdict {
+        let age = idle.age(now);
 
         if now >= idle.deadline {
             Verdict::Close(Close::Late)
-        } else if !repeatable && reaches(self.non_idempotent) {
+        } else if self.non_idempotent.is_some_and(|from| age >= from) && !repeatable() {
             Verdict::Close(Close::NonIdempotent)
-        } else if reaches(self.probe) {
+        } else if self.probe.looks(age, covered) {
             Verdict::Probe
         } else {
             Verdict::Reuse
+        }
+    }
+}
+
+impl Probe {
+    fn looks(self, age: Msec, covered: impl FnOnce() -> bool) -> bool {
+        match self {
+            Self::Auto => age >= BUSY || !covered(),
+            Self::From(from) => age >= from,
+            Self::Off => false,
         }
     }
 }
@@ -295,8 +327,8 @@ mod tests {
         const LATE: Verdict = Verdict::Close(Close::Late);
         const UNSAFE: Verdict = Verdict::Close(Close::NonIdempotent);
 
-        let plain = Policy { probe: None, ..Policy::new(Some(5000)) };
-        let probe = Policy { probe: Some(100), ..plain };
+        let plain = Policy { probe: Probe::Off, ..Policy::new(Some(5000)) };
+        let probe = Policy { probe: Probe::From(100), ..plain };
         let fresh = Policy { non_idempotent: Some(0), ..probe };
         let young = Policy { non_idempotent: Some(200), ..probe };
 
@@ -320,14 +352,37 @@ mod tests {
 
         for (policy, passed, get, post) in cases {
             let (idle, now) = (policy.idle(10_000, None), 10_000 + passed);
-            assert_eq!(policy.verdict(&idle, now, true), get, "GET {policy:?} {passed}");
-            assert_eq!(policy.verdict(&idle, now, false), post, "POST {policy:?} {passed}");
+            let verdict = |repeatable| policy.verdict(&idle, now, || repeatable, || true);
+
+            assert_eq!(verdict(true), get, "GET {policy:?} {passed}");
+            assert_eq!(verdict(false), post, "POST {policy:?} {passed}");
         }
 
         // a clock that went back makes no connection older
         let idle = plain.idle(10_000, None);
-        assert_eq!(plain.verdict(&idle, 9_000, true), Verdict::Reuse);
+        assert_eq!(plain.verdict(&idle, 9_000, || true, || true), Verdict::Reuse);
         assert_eq!(idle.age(9_000), 0);
+    }
+
+    #[test]
+    fn auto_looks_where_it_can_matter() {
+        let auto = Policy::new(Some(5000));
+        let idle = auto.idle(10_000, None);
+
+        let cases = [
+            // idle age, verdict where a failure would cost nothing, and where it would
+            (0, Verdict::Reuse, Verdict::Probe),
+            (1, Verdict::Reuse, Verdict::Probe),
+            (2, Verdict::Probe, Verdict::Probe),
+            (3999, Verdict::Probe, Verdict::Probe),
+        ];
+
+        for (age, covered, uncovered) in cases {
+            let verdict = |covered| auto.verdict(&idle, 10_000 + age, || true, || covered);
+
+            assert_eq!(verdict(true), covered, "{age}, covered");
+            assert_eq!(verdict(false), uncovered, "{age}, not covered");
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ sub flat {
 	my $ages = delete $flat{ages};
 	$flat{"ages.$_"} = $ages->{$_}{count} for keys %$ages;
 
-	for my $name (qw/closes reuse_failures reuse_evidence/) {
+	for my $name (qw/closes reuse_failures reuse_evidence repeats/) {
 		my $group = delete $flat{$name};
 		$flat{"$name.$_"} = $group->{$_} for keys %$group;
 	}

@@ -19,6 +19,8 @@ use crate::rules::policy::{Idle, Msec};
 /// again when it was closed itself.
 static RELEASED: Worker<Cell<*mut ngx_connection_t>> = Worker::new(Cell::new(ptr::null_mut()));
 
+const NOT_HELD: Msec = Msec::MAX;
+
 /// What is remembered about a connection; lives in the connection's pool.
 #[repr(C)]
 pub struct Record {
@@ -29,6 +31,8 @@ pub struct Record {
     tls: bool,
     /// Whether the connection is counted as idle.
     cached: Cell<bool>,
+    /// Until when the end of the stream is kept from nginx, while a request has the connection; `NOT_HELD` if it is not.
+    held: Cell<Msec>,
     /// Whether its time in the cache is over.
     expired: Cell<bool>,
     /// What that counts as.
@@ -45,6 +49,7 @@ impl Record {
             idle: Cell::new(idle),
             tls: connection.is_tls(),
             cached: Cell::new(false),
+            held: Cell::new(NOT_HELD),
             expired: Cell::new(false),
             expiry: Cell::new(Close::Keepalive),
         })
@@ -92,6 +97,19 @@ impl Record {
     fn schedule(&self) {
         // SAFETY: the record begins with the place, and is never moved; its cleanup takes the place out of the order.
         unsafe { expiry::schedule(NonNull::from(self).cast(), self.idle.get().deadline()) };
+    }
+
+    /// Has nginx read from the connection at that time, if not before.
+    pub fn hold(&self, until: Msec) {
+        self.held.set(until);
+
+        // SAFETY: as in `schedule`.
+        unsafe { expiry::schedule(NonNull::from(self).cast(), until) };
+    }
+
+    /// nginx has been told of the end of the stream, or has no more to do with the connection.
+    pub fn release(&self) {
+        self.held.set(NOT_HELD);
     }
 
     /// Counts the connection as closed, for the caller to close it: a request has taken it out of the cache.
@@ -157,7 +175,11 @@ pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
     let record = unsafe { place.cast::<Record>().as_ref() };
 
     if !record.cached.get() {
-        return;
+        return match record.held.get() {
+            NOT_HELD => {}
+            until if until > now => record.hold(until),
+            _ => record.connection.wake(),
+        };
     }
 
     if record.idle.get().deadline() > now {

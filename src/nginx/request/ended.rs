@@ -7,6 +7,7 @@ use crate::nginx::api::clock;
 use crate::nginx::api::connection::Connection;
 use crate::nginx::api::peer_connection::PeerConnection;
 use crate::nginx::idle::record::{connection_outlives, Record};
+use crate::rules::evidence::Seen;
 use crate::rules::outcome::FailedReuse;
 use crate::rules::policy::{idle_since, lower, Msec};
 
@@ -21,6 +22,8 @@ struct Report<'a> {
     /// For how long the request had been waiting.
     waited: Msec,
     blamed: bool,
+    /// Whether the request may be sent again.
+    again: bool,
 }
 
 impl PeerData {
@@ -29,6 +32,7 @@ impl PeerData {
         self.ends_sending();
 
         let Some(connection) = pc.connection().filter(|_| self.sent.get()) else {
+            self.is_still_unsent();
             return self.original.free(pc, state);
         };
 
@@ -106,9 +110,13 @@ impl PeerData {
             return None;
         }
 
-        let written = connection.written(self.tls_written.get());
-        let goaway = self.receiving.is_goaway(connection);
-        let failed = connection.seen(written, goaway).failed_reuse()?;
+        let seen = Seen {
+            goaway: self.receiving.is_goaway(connection),
+            held: self.receiving.held(),
+            ..connection.seen(connection.written(self.tls_written.get()))
+        };
+
+        let failed = seen.failed_reuse()?;
 
         let (record, now) = (record?, clock::now());
         let policy = &self.wrapped.policy;
@@ -118,7 +126,9 @@ impl PeerData {
         record.peer().counters.failure(failed, age);
         self.peer.set(Some(record.peer().clone()));
         self.tries.set_failed(failed);
-        self.report(pc, &Report { failed, record, age, waited, blamed });
+
+        let again = self.allow_again(failed);
+        self.report(pc, &Report { failed, record, age, waited, blamed, again });
 
         if blamed {
             return Some(state);
@@ -132,20 +142,21 @@ impl PeerData {
 
     #[cold]
     fn report(&self, pc: PeerConnection, report: &Report<'_>) {
-        let Report { failed, record, age, waited, blamed } = *report;
+        let Report { failed, record, age, waited, blamed, again } = *report;
         let (peer, kind, evidence) = (record.peer(), failed.kind.name(), failed.evidence.name());
         let policy = &self.wrapped.policy;
         let not = if blamed { "" } else { "not " };
+        let again = if again { ", may be sent again" } else { "" };
 
         match policy.timeout(record.idle().hint()) {
             Some(timeout) => pc.warn(format_args!(
                 "reused connection to {peer} failed: {kind}, request {evidence}, sent {waited} ms \
-                 ago after {age} ms idle, limit {} ms, {not}a failure of the server",
+                 ago after {age} ms idle, limit {} ms, {not}a failure of the server{again}",
                 policy.limit(Some(timeout))
             )),
             None => pc.warn(format_args!(
                 "reused connection to {peer} failed: {kind}, request {evidence}, sent {waited} ms \
-                 ago after {age} ms idle, limit unknown, {not}a failure of the server"
+                 ago after {age} ms idle, limit unknown, {not}a failure of the server{again}"
             )),
         }
     }

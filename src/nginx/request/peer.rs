@@ -8,8 +8,7 @@ use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t,
-    ngx_output_chain_ctx_t, ngx_uint_t, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST,
-    NGX_HTTP_UPSTREAM_FT_ERROR,
+    ngx_output_chain_ctx_t,
 };
 
 use super::seams::receiving::{may_be_http2, Receiving};
@@ -33,7 +32,7 @@ const NGX_DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 pub struct PeerData {
     pub(super) wrapped: &'static Wrapped,
     request: NonNull<ngx_http_request_t>,
-    upstream: NonNull<ngx_http_upstream_t>,
+    pub(super) upstream: NonNull<ngx_http_upstream_t>,
     pub(super) original: Original,
     pub(super) tries: Tries,
     /// When the current try began.
@@ -46,6 +45,10 @@ pub struct PeerData {
     pub(super) tls_written: Cell<Option<u64>>,
     /// What the response says about the connection.
     pub(super) told: Cell<KeepAlive>,
+    /// Whether nginx has been told that the request was never sent, so that it may be sent again.
+    pub(super) unsent: Cell<bool>,
+    /// What is known of the request that nginx is about to send again, if it would not have done so by itself.
+    pub(super) again: Cell<Option<Evidence>>,
     sending: Sending,
     pub(super) receiving: Receiving,
 }
@@ -68,6 +71,8 @@ impl PeerData {
             peer: Cell::new(None),
             tls_written: Cell::new(None),
             told: Cell::new(KeepAlive::default()),
+            unsent: Cell::new(false),
+            again: Cell::new(None),
             sending: Sending::none(),
             receiving: Receiving::none(),
         }
@@ -91,6 +96,11 @@ impl PeerData {
         &self.original
     }
 
+    /// How much TLS had written to the connection before the try.
+    pub fn tls_written(&self) -> Option<u64> {
+        self.tls_written.get()
+    }
+
     pub fn receiving(&self) -> &Receiving {
         &self.receiving
     }
@@ -101,20 +111,20 @@ impl PeerData {
         let now = clock::now();
         let bitten = self.tries.current().failed.is_some();
 
-        self.begin_try(now);
-
         let connection = match rc {
             NGX_DONE => pc.connection(),
             NGX_OK => None,
             _ => {
-                self.set_way(Way::Nowhere);
+                self.begin_try(now, Way::Nowhere);
                 return rc;
             }
         };
 
+        self.send_again();
+
         // a connection that is not remembered did not come by `free`: it is not ours to judge
         let Some(record) = connection.as_ref().and_then(Record::of) else {
-            self.expect_fresh();
+            self.expect_fresh(now);
             return rc;
         };
 
@@ -124,7 +134,7 @@ impl PeerData {
             pc.forget_connection();
             record.let_go(reason);
             connection.close();
-            self.expect_fresh();
+            self.expect_fresh(now);
 
             return NGX_OK;
         }
@@ -136,14 +146,20 @@ impl PeerData {
 
     /// Why a request may not be sent on the connection, if it may not.
     fn refusal(&self, record: &Record, now: Msec, bitten: bool) -> Option<Close> {
-        let policy = &self.wrapped.policy;
-        let repeatable = policy.non_idempotent.is_none() || self.is_repeatable();
+        let connection = record.connection();
 
-        match policy.verdict(&record.idle(), now, repeatable) {
+        let verdict = self.wrapped.policy.verdict(
+            &record.idle(),
+            now,
+            || self.is_repeatable(),
+            || self.is_covered(connection),
+        );
+
+        match verdict {
             Verdict::Close(reason) => Some(reason),
             // a request whose last try was a failed reuse does not try its luck again
             _ if bitten => Some(Close::Dead),
-            Verdict::Probe => record.connection().is_dead().then_some(Close::Dead),
+            Verdict::Probe => connection.is_dead().then_some(Close::Dead),
             Verdict::Reuse => None,
         }
     }
@@ -154,25 +170,26 @@ impl PeerData {
         record.leave_cache();
         record.peer().counters.reuse(age);
 
-        self.set_way(Way::Reused(age));
+        self.begin_try(now, Way::Reused(age));
         self.sent.set(true);
+        self.unsent.set(false);
         self.tls_written.set(connection.tls_written());
-        self.receiving.begin(connection, self.upstream());
+
+        if may_be_http2(self.upstream()) || self.waits_for_reset() {
+            self.receiving.begin(connection);
+        }
     }
 
-    fn begin_try(&self, now: Msec) {
+    fn begin_try(&self, now: Msec, way: Way) {
         self.started.set(now);
         self.sent.set(false);
         self.peer.set(None);
         self.told.set(KeepAlive::default());
-    }
-
-    fn set_way(&self, way: Way) {
         self.tries.begin(self.request(), way);
     }
 
-    fn expect_fresh(&self) {
-        self.set_way(Way::Fresh);
+    fn expect_fresh(&self, now: Msec) {
+        self.begin_try(now, Way::Fresh);
         self.sending.begin(self);
     }
 
@@ -180,6 +197,7 @@ impl PeerData {
     pub fn sends(&self) {
         self.ends_sending();
         self.sent.set(true);
+        self.unsent.set(false);
         self.make_first();
 
         // SAFETY: the peer connection is part of the upstream, and `self` does not outlive that.
@@ -222,20 +240,6 @@ impl PeerData {
     /// Whether the backend speaks HTTP, and neither FastCGI nor gRPC nor another protocol.
     pub fn is_http(&self) -> bool {
         self.upstream().schema.as_bytes().starts_with(b"http")
-    }
-
-    /// Whether nginx would repeat the request elsewhere once it was sent.
-    fn is_repeatable(&self) -> bool {
-        const NON_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
-
-        let r = self.request();
-        // SAFETY: nginx sets the upstream's configuration before it chooses a peer.
-        let conf = unsafe { self.upstream().conf.as_ref() };
-        let next = conf.map_or(0, |conf| conf.next_upstream);
-
-        r.method & NON_IDEMPOTENT as ngx_uint_t == 0
-            && next & NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t != 0
-            && !request::is_body_unbuffered(r)
     }
 
     /// The counters of the peer with this address.

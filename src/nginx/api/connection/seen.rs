@@ -7,9 +7,10 @@ use libc::c_int;
 
 use super::{tls, Connection};
 use crate::nginx::api::clock;
-use crate::rules::evidence::{Seen, State, Tcp};
+use crate::rules::evidence::{Held, Seen, State, Tcp};
 use crate::rules::policy::Msec;
 use crate::rules::protocol::tls_record;
+use crate::rules::repeat::Wait;
 
 impl Connection {
     /// When the last byte arrived at the earliest, where the kernel tells: it does for TCP.
@@ -67,7 +68,7 @@ impl Connection {
     }
 
     /// What is left to see of a connection on which a try has failed.
-    pub fn seen(self, written: Option<u64>, goaway: bool) -> Seen {
+    pub fn seen(self, written: Option<u64>) -> Seen {
         let (read, write) = (self.event(self.get().read), self.event(self.get().write));
 
         Seen {
@@ -75,7 +76,8 @@ impl Connection {
             eof: read.eof() != 0,
             read_error: read.error() != 0,
             write_error: write.error() != 0,
-            goaway,
+            goaway: false,
+            held: Held::default(),
             tls: self.is_tls(),
             written,
             tcp: self.tcp(),
@@ -99,6 +101,7 @@ impl Connection {
             segment: info.tcpi_snd_mss.into(),
             broken_pipe: self.socket_option(libc::SOL_SOCKET, libc::SO_ERROR) == Some(libc::EPIPE),
             unacknowledged: self.unacknowledged()?,
+            wait: Wait::new(info.tcpi_rtt, info.tcpi_rttvar),
         })
     }
 

@@ -1,36 +1,54 @@
-//! What comes first on a reused connection, where it may be HTTP/2: nginx reads a GOAWAY and says nothing of it, so the
-//! connection's `recv` stands behind one of the module's until the header of the response comes.
+//! What comes first on a reused connection: for a while its `recv` stands behind one of the module's.
+//!
+//! In HTTP/2, nginx reads a GOAWAY and says nothing of it. And where a request may be sent again only if the peer's kernel
+//! has refused it, the end of the stream is kept from nginx until the reset comes that says so: see
+//! `ngx_http_upstream_process_header()` in nginx's src/http/ngx_http_upstream.c, and `ngx_unix_recv()` in
+//! src/os/unix/ngx_recv.c. A reset wakes the worker as every event of the socket does, and the record of the connection
+//! has it wake up when none comes.
 
 use core::cell::Cell;
 
 use nginx_sys::{
     nginx_version, ngx_connection_t, ngx_http_request_t, ngx_http_upstream_t, ngx_recv_pt, u_char,
-    NGX_ERROR,
+    NGX_AGAIN, NGX_ERROR,
 };
 
-use crate::nginx::api::array;
 use crate::nginx::api::connection::Connection;
+use crate::nginx::api::{array, clock};
+use crate::nginx::idle::record::Record;
 use crate::nginx::request::callbacks;
+use crate::nginx::request::peer::PeerData;
+use crate::rules::evidence::Held;
+use crate::rules::policy::Msec;
 use crate::rules::protocol::goaway::Frames;
 
 /// The `recv` that is wrapped, if it is, and what was read by it.
 pub struct Receiving {
     recv: Cell<ngx_recv_pt>,
     frames: Cell<Frames>,
+    /// Until when the end of the stream is kept back at the most; `NOT_YET` when it has not come.
+    last: Cell<Msec>,
+    /// What was seen meanwhile.
+    held: Cell<Held>,
 }
+
+const NOT_YET: Msec = 0;
 
 impl Receiving {
     pub fn none() -> Self {
-        Self { recv: Cell::new(None), frames: Cell::new(Frames::default()) }
+        Self {
+            recv: Cell::new(None),
+            frames: Cell::new(Frames::default()),
+            last: Cell::new(NOT_YET),
+            held: Cell::new(Held::default()),
+        }
     }
 
     /// Begins to read along.
-    pub fn begin(&self, connection: Connection, upstream: &ngx_http_upstream_t) {
-        if !may_be_http2(upstream) {
-            return;
-        }
-
+    pub fn begin(&self, connection: Connection) {
         self.frames.set(Frames::default());
+        self.last.set(NOT_YET);
+        self.held.set(Held::default());
 
         // SAFETY: the connection is open, and nginx does not read meanwhile.
         let recv = unsafe { &mut (*connection.as_ptr()).recv };
@@ -43,7 +61,16 @@ impl Receiving {
         if let Some(recv) = self.recv.take() {
             // SAFETY: the connection is that of `begin`, and is open.
             unsafe { (*connection.as_ptr()).recv = Some(recv) };
+
+            if self.last.get() != NOT_YET {
+                Record::of(&connection).inspect(|record| record.release());
+            }
         }
+    }
+
+    /// What was seen while the end of the stream was kept back.
+    pub fn held(&self) -> Held {
+        self.held.get()
     }
 
     /// Whether the backend has said that it does not carry out the request that is the last one on the connection.
@@ -56,15 +83,55 @@ impl Receiving {
         self.frames.get().last_stream().is_some_and(|last| (last as usize) < stream)
     }
 
-    fn read(&self, connection: Connection, bytes: &[u8]) {
+    /// Takes in what was read; what nginx is told of it.
+    fn read(&self, data: &PeerData, connection: Connection, bytes: &[u8]) -> isize {
         let mut frames = self.frames.get();
-        let more = frames.read(bytes);
+        let more = may_be_http2(data.upstream()) && frames.read(bytes);
 
         self.frames.set(frames);
 
         if !more {
             self.end(connection);
+        } else if data.repeats_goaway() && self.is_goaway(connection) {
+            // the headers of the response would be an error of another kind, after which nginx does not go on
+            return NGX_ERROR as isize;
         }
+
+        bytes.len() as isize
+    }
+
+    /// Whether nginx is not to be told yet that the stream has ended.
+    fn holds_back(&self, data: &PeerData, connection: Connection) -> bool {
+        if !data.waits_for_reset() {
+            return false;
+        }
+
+        let seen = connection.seen(connection.written(data.tls_written()));
+        let (now, wait) = (clock::now(), seen.tcp.map(|tcp| tcp.wait));
+
+        let mut held = self.held.get();
+
+        held.see(&seen);
+        self.held.set(held);
+
+        let (Some(wait), Some(record)) =
+            (wait.filter(|_| seen.may_be_refused()), Record::of(&connection))
+        else {
+            return false;
+        };
+
+        let next = match self.last.get() {
+            NOT_YET => {
+                self.last.set(now.saturating_add(wait.last));
+                now.saturating_add(wait.first.min(wait.last))
+            }
+            last if now < last => last,
+            _ => return false,
+        };
+
+        record.hold(next);
+
+        true
     }
 }
 
@@ -95,10 +162,15 @@ unsafe extern "C" fn receive(c: *mut ngx_connection_t, buf: *mut u_char, size: u
     // SAFETY: it is called as nginx would.
     let n = unsafe { recv(c, buf, size) };
 
-    if let Ok(len) = usize::try_from(n) {
+    match usize::try_from(n) {
+        Ok(0) if receiving.holds_back(data, connection) => {
+            connection.hold_back_end();
+            NGX_AGAIN as isize
+        }
+        Ok(0) | Err(_) => n,
         // SAFETY: so many bytes were written there.
-        receiving.read(connection, unsafe { array::from_raw(buf.cast_const(), len) });
+        Ok(len) => {
+            receiving.read(data, connection, unsafe { array::from_raw(buf.cast_const(), len) })
+        }
     }
-
-    n
 }

@@ -1,0 +1,139 @@
+//! Sending a request again that nginx by itself would not repeat.
+//!
+//! nginx repeats a request elsewhere unless it was sent and is not idempotent, or its body is gone: see
+//! `ngx_http_upstream_next()` in nginx's src/http/ngx_http_upstream.c. That it was sent is a bit of the upstream,
+//! `request_sent`, which nginx looks at just after it has called `peer.free`. There the bit is taken away from a request
+//! that was never received, and given back in `peer.get`, so that nginx makes the request ready anew: see
+//! `ngx_http_upstream_connect()`. All else that keeps nginx from going on holds: the number of tries, their time, and
+//! `proxy_next_upstream`.
+
+use nginx_sys::{
+    ngx_uint_t, NGX_HTTP_CONNECT, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST,
+    NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT,
+};
+
+use super::peer::PeerData;
+use crate::nginx::api::connection::Connection;
+use crate::nginx::api::request;
+use crate::rules::outcome::FailedReuse;
+use crate::rules::repeat::Repeat;
+
+/// A request of this size is one segment to whatever peer there is.
+const ONE_SEGMENT: i64 = 1200;
+
+impl PeerData {
+    /// Whether nginx would repeat the request elsewhere once it was sent.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.is_idempotent() && self.can_be_sent_again()
+    }
+
+    /// Whether nginx repeats the request by itself, be it that the configuration says so of one that is not idempotent.
+    fn is_repeated_by_nginx(&self) -> bool {
+        let non_idempotent = NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT as ngx_uint_t;
+
+        (self.is_idempotent() || self.next_upstream() & non_idempotent != 0)
+            && self.can_be_sent_again()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        const NON_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
+
+        self.request().method & NON_IDEMPOTENT as ngx_uint_t == 0
+    }
+
+    /// Whether nginx goes on after an error.
+    fn goes_on(&self) -> bool {
+        self.next_upstream() & NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t != 0
+    }
+
+    fn next_upstream(&self) -> ngx_uint_t {
+        // SAFETY: nginx sets the upstream's configuration before it chooses a peer.
+        unsafe { self.upstream().conf.as_ref() }.map_or(0, |conf| conf.next_upstream)
+    }
+
+    /// Whether the request can be sent again, as far as nginx and the configuration go.
+    fn can_be_sent_again(&self) -> bool {
+        let r = self.request();
+
+        self.goes_on()
+            && r.method & NGX_HTTP_CONNECT as ngx_uint_t == 0
+            && !request::is_body_unbuffered(r)
+    }
+
+    /// Whether a reuse that fails for want of a look at the connection costs nobody anything.
+    pub(super) fn is_covered(&self, connection: Connection) -> bool {
+        self.is_repeated_by_nginx()
+            || self.wrapped.policy.repeat >= Repeat::Refused
+                && self.can_be_sent_again()
+                && self.is_one_segment()
+                && !connection.is_unix()
+                && (!connection.is_tls() || connection.tls_written().is_some())
+    }
+
+    fn is_one_segment(&self) -> bool {
+        let body = self.request().headers_in.content_length_n;
+
+        // SAFETY: nginx has made the request, a chain of buffers in the request's pool, before it chooses a peer.
+        let header =
+            unsafe { self.upstream().request_bufs.as_ref().and_then(|chain| chain.buf.as_ref()) };
+
+        let header = header.map_or(0, |buf| (buf.last as i64).saturating_sub(buf.pos as i64));
+
+        header.saturating_add(body.max(0)) <= ONE_SEGMENT
+    }
+
+    /// Whether it makes a difference for the request whether a FIN is followed by a reset.
+    pub fn waits_for_reset(&self) -> bool {
+        self.wrapped.policy.repeat.waits_for_reset()
+            && !self.is_repeated_by_nginx()
+            && self.can_be_sent_again()
+    }
+
+    /// Whether a request is sent again that a GOAWAY has turned down.
+    pub fn repeats_goaway(&self) -> bool {
+        self.wrapped.policy.repeat == Repeat::Reused && self.can_be_sent_again()
+    }
+
+    /// A reuse has failed. Lets nginx send the request again where that is allowed; whether it is, or nginx does so by
+    /// itself.
+    pub(super) fn allow_again(&self, failed: FailedReuse) -> bool {
+        if self.is_repeated_by_nginx() {
+            return true;
+        }
+
+        let again = self.wrapped.policy.repeat.allows(failed) && self.can_be_sent_again();
+
+        if again {
+            self.again.set(Some(failed.evidence));
+            self.unsent.set(true);
+            self.set_request_sent(false);
+        }
+
+        again
+    }
+
+    /// The try is over without a request sent: what was never received before is so still.
+    pub(super) fn is_still_unsent(&self) {
+        if self.unsent.get() {
+            self.set_request_sent(false);
+        }
+    }
+
+    /// nginx tries again. It makes the request ready anew when that was sent before, which it was.
+    pub(super) fn send_again(&self) {
+        if !self.unsent.get() {
+            return;
+        }
+
+        self.set_request_sent(true);
+
+        if let Some((evidence, peer)) = self.again.take().zip(self.peer.take()) {
+            peer.counters.repeat(evidence);
+        }
+    }
+
+    fn set_request_sent(&self, sent: bool) {
+        // SAFETY: nginx lends its upstream for the time of a callback.
+        unsafe { (*self.upstream.as_ptr()).set_request_sent(sent.into()) };
+    }
+}
