@@ -38,7 +38,7 @@ my $upstreams = '';
 
 for my $protocol (@protocols) {
 	for my $fails (qw/off on/) {
-		$upstreams .= block("${protocol}_${_}_$fails", "probe=off fails=$fails", @{$servers{$protocol}})
+		$upstreams .= block("${protocol}_${_}_$fails", "probe=off repeat=off fails=$fails", @{$servers{$protocol}})
 			for qw/reset close closed queued/;
 	}
 }

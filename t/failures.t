@@ -39,7 +39,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    upstream_idle_timeout 31s margin=2s probe=off;
+    upstream_idle_timeout 31s margin=2s probe=off repeat=off;
 
     upstream plain {
         server 127.0.0.1:8081;

@@ -57,7 +57,7 @@ my %server = (
 	unix => "unix:$d/unix.sock",
 );
 
-my %probe = (on => '', off => 'probe=off', young => 'probe=300ms', old => 'probe=300ms');
+my %probe = (on => 'probe=0', off => 'probe=off repeat=off', young => 'probe=300ms', old => 'probe=300ms');
 my @upstreams = map { my $case = $_; map { [@$case[0, 1], $_] } qw/on off/ } @cases;
 
 push @upstreams, map { ['plain', 'late408', $_] } qw/young old/;

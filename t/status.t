@@ -25,7 +25,7 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(67);
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(70);
 
 # names as they are configured, and as they are in the figures
 
@@ -60,6 +60,7 @@ my %families = (
 	reuses_total => 'counter peer',
 	closes_total => 'counter peer reason',
 	reuse_failures_total => 'counter evidence kind peer',
+	repeats_total => 'counter evidence peer',
 	failed_requests_total => 'counter peer',
 	age_seconds => 'histogram event peer',
 	timeout_seconds => 'gauge',
@@ -107,7 +108,7 @@ is(content(get('/json')), content(get('/status')), 'json is the default');
 
 my $json = JSON::PP->new->utf8->decode(content(get('/json')));
 my $upstream = $json->{upstreams}{plain};
-my @figures = qw/ages closes connections connects failed_requests reuse_evidence reuse_failures reuses/;
+my @figures = qw/ages closes connections connects failed_requests repeats reuse_evidence reuse_failures reuses/;
 
 is(keys_of($json), 'upstreams', 'json');
 is(keys_of($upstream), join(' ', sort @figures, qw/margin_ms peers timeout_ms/), 'json, upstream');
@@ -120,6 +121,7 @@ for (['upstream', $upstream], ['peer', values %{$upstream->{peers}}]) {
 	is(keys_of($figures->{closes}), "@reasons", "json, $name, reasons");
 	is(keys_of($figures->{reuse_failures}), "@kinds", "json, $name, kinds");
 	is(keys_of($figures->{reuse_evidence}), "@evidence", "json, $name, evidence");
+	is(keys_of($figures->{repeats}), join(' ', grep { $_ ne 'received' } @evidence), "json, $name, repeats");
 	is(keys_of($figures->{ages}), "@events", "json, $name, ages");
 	is(keys_of($figures->{ages}{reuse}), 'buckets_ms count sum_ms', "json, $name, histogram");
 }

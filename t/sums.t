@@ -298,7 +298,8 @@ sub prometheus {
 
 		my @keys = join '.', $name =~ s/^age$/ages/r, grep { defined } @$labels{qw/reason kind event/};
 
-		push @keys, "reuse_evidence.$labels->{evidence}" if defined $labels->{evidence};
+		@keys = "repeats.$labels->{evidence}" if $name eq 'repeats';
+		push @keys, "reuse_evidence.$labels->{evidence}" if $name eq 'reuse_failures';
 
 		for my $peer ('', $labels->{peer}) {
 			$figures{$labels->{upstream}}{$peer}{$_} += $sample->{value} for @keys;

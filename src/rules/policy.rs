@@ -12,9 +12,10 @@ pub type Msec = u64;
 /// The margin where none is configured, unless half of the timeout is less.
 const DEFAULT_MARGIN: Msec = 1000;
 
-/// With `probe=auto`, a connection that was idle for less is not looked at when a failure would cost nobody anything. It is
-/// busy: backends close connections, and send what nobody asked for, when they have been idle for much longer.
-const BUSY: Msec = 2;
+/// With `probe=auto`, a connection that was idle for less is not looked at when its end would cost nobody anything. It is
+/// busy: backends end connections, and send what nobody asked for, when those have been idle for much longer. The age is
+/// by the clock itself, so that a connection is not busy to a worker that was blocked for as long.
+const BUSY: Msec = 10;
 
 /// After a try no longer than this by nginx's clock, the idle age is counted from its start: a little too early, never too
 /// late, and the kernel need not be asked.
@@ -372,8 +373,8 @@ mod tests {
         let cases = [
             // idle age, verdict where a failure would cost nothing, and where it would
             (0, Verdict::Reuse, Verdict::Probe),
-            (1, Verdict::Reuse, Verdict::Probe),
-            (2, Verdict::Probe, Verdict::Probe),
+            (9, Verdict::Reuse, Verdict::Probe),
+            (10, Verdict::Probe, Verdict::Probe),
             (3999, Verdict::Probe, Verdict::Probe),
         ];
 

@@ -97,8 +97,8 @@ impl PeerData {
     /// A reuse has failed. Lets nginx send the request again where that is allowed; whether it is, or nginx does so by
     /// itself.
     pub(super) fn allow_again(&self, failed: FailedReuse) -> bool {
-        if self.is_repeated_by_nginx() {
-            return true;
+        if self.is_repeated_by_nginx() || self.upstream().request_sent() == 0 {
+            return self.can_be_sent_again();
         }
 
         let again = self.wrapped.policy.repeat.allows(failed) && self.can_be_sent_again();

@@ -126,6 +126,7 @@ impl PeerData {
         record.peer().counters.failure(failed, age);
         self.peer.set(Some(record.peer().clone()));
         self.tries.set_failed(failed);
+        self.bitten.set(true);
 
         let again = self.allow_again(failed);
         self.report(pc, &Report { failed, record, age, waited, blamed, again });

@@ -45,6 +45,8 @@ pub struct PeerData {
     pub(super) tls_written: Cell<Option<u64>>,
     /// What the response says about the connection.
     pub(super) told: Cell<KeepAlive>,
+    /// Whether a reuse has failed.
+    pub(super) bitten: Cell<bool>,
     /// Whether nginx has been told that the request was never sent, so that it may be sent again.
     pub(super) unsent: Cell<bool>,
     /// What is known of the request that nginx is about to send again, if it would not have done so by itself.
@@ -71,6 +73,7 @@ impl PeerData {
             peer: Cell::new(None),
             tls_written: Cell::new(None),
             told: Cell::new(KeepAlive::default()),
+            bitten: Cell::new(false),
             unsent: Cell::new(false),
             again: Cell::new(None),
             sending: Sending::none(),
@@ -109,7 +112,6 @@ impl PeerData {
     pub fn get(&self, pc: PeerConnection) -> ngx_int_t {
         let rc = self.original.get(pc);
         let now = clock::now();
-        let bitten = self.tries.current().failed.is_some();
 
         let connection = match rc {
             NGX_DONE => pc.connection(),
@@ -128,7 +130,7 @@ impl PeerData {
             return rc;
         };
 
-        if let Some(reason) = self.refusal(record, now, bitten) {
+        if let Some(reason) = self.refusal(record, now) {
             let connection = record.connection();
 
             pc.forget_connection();
@@ -145,7 +147,7 @@ impl PeerData {
     }
 
     /// Why a request may not be sent on the connection, if it may not.
-    fn refusal(&self, record: &Record, now: Msec, bitten: bool) -> Option<Close> {
+    fn refusal(&self, record: &Record, now: Msec) -> Option<Close> {
         let connection = record.connection();
 
         let verdict = self.wrapped.policy.verdict(
@@ -157,8 +159,8 @@ impl PeerData {
 
         match verdict {
             Verdict::Close(reason) => Some(reason),
-            // a request whose last try was a failed reuse does not try its luck again
-            _ if bitten => Some(Close::Dead),
+            // a request that had a failed reuse does not try its luck again
+            _ if self.bitten.get() => Some(Close::Dead),
             Verdict::Probe => connection.is_dead().then_some(Close::Dead),
             Verdict::Reuse => None,
         }
