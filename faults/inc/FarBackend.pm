@@ -26,7 +26,14 @@ my %command = (
 );
 
 sub names {
+	return split /;/, $ENV{BACKENDS} if $ENV{BACKENDS};
 	return ('close(2)', 'close(2), TLS 1.3', 'Node.js', 'Apache httpd');
+}
+
+# Gets what comes from elsewhere. That can't be done behind the wire, which leads nowhere else.
+
+sub fetch {
+	node('');
 }
 
 # Starts it; nothing is returned where it can't be.
@@ -88,27 +95,17 @@ sub tls {
 	return 'tls=' . join ',', @{Certificate::create($t)}{qw/SSL_cert_file SSL_key_file/}, 'TLSv1_3';
 }
 
-# The backend of that name in backends/ fetches it, and has the first half of its configuration.
+# The backend of that name in backends/ is fetched by it, and has the first half of its configuration.
 
 sub apache {
 	my ($t, $wire) = @_;
 
 	my $d = $t->testdir();
 
-	local @ENV{qw/STORE DIRECTORY PORT/} = ("$root/build/backends/apache", $d, port(PORT));
+	local @ENV{qw/DIRECTORY PORT/} = ($d, port(PORT));
 
-	my ($server, $libraries) = split /\n/, `node -e '
-		const fs = require("fs");
-		const apache = require("$root/backends/apache.js");
-		const { STORE, DIRECTORY, PORT } = process.env;
-
-		fs.mkdirSync(STORE, { recursive: true });
-		apache.fetch(STORE).then((fetched) => {
-			const { file, env } = apache.command({ fetched, port: PORT, directory: DIRECTORY });
-
-			console.log(file);
-			console.log(env.LD_LIBRARY_PATH);
-		}, (error) => console.error(error.message.split("\\n")[0]));'`;
+	my ($server, $libraries) = node('const { file, env } = apache.command({ fetched, directory: DIRECTORY, port: PORT });
+		console.log(`${file}\n${env.LD_LIBRARY_PATH}`);');
 
 	return unless $server;
 
@@ -123,6 +120,21 @@ sub apache {
 	$t->write_file('httpd.conf', $configuration);
 
 	return ('env', "LD_LIBRARY_PATH=$libraries", $server, '-f', "$d/httpd.conf", '-D', 'FOREGROUND');
+}
+
+# The lines that JavaScript prints when Apache has been fetched, which is done once.
+
+sub node {
+	my ($script) = @_;
+
+	local $ENV{STORE} = "$root/build/backends/apache";
+
+	return split /\n/, qx(node -e '
+		const apache = require("$root/backends/apache.js");
+		const { STORE, DIRECTORY, PORT } = process.env;
+
+		require("fs").mkdirSync(STORE, { recursive: true });
+		apache.fetch(STORE).then((fetched) => { $script }, (error) => console.error(error.message.split("\\n")[0]));');
 }
 
 1;

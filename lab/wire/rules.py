@@ -14,33 +14,38 @@ class Rules:
         lose-server-ack         the server's segments that only acknowledge are lost
         lose-client-data-once   the next data of the client is lost, once
         forge-rst [MS]          a box on the way has forgotten connections, and answers data of the client with a reset
-        silent [MS]             a box on the way has forgotten connections, and drops what belongs to them
+        silent [MS [MS]]        a box on the way has forgotten connections, and drops what belongs to them, if need be for the
+                                second time only: then it knows them again
 
     Forgotten are the connections that there are now, or each that was idle for so many milliseconds.
     """
 
     def __init__(self):
         self.last = {}      # when there was a segment, by flow
-        self.forgotten = set()
+        self.forgotten = {}     # since when, by flow
         self.choose('pass')
 
-    def choose(self, name, idle=None):
+    def choose(self, name, idle=None, duration='inf'):
         self.rule = getattr(self, 'rule_' + name.replace('-', '_'), None)
 
         if self.rule is None:
             raise ValueError(f'no mode "{name}"')
 
-        self.limit = float('inf') if idle is None else float(idle) / 1000
-        self.forgotten = set() if idle else set(self.last)
+        self.limit = float(idle or 'inf') / 1000
+        self.duration = float(duration) / 1000
+        self.forgotten = {} if idle else dict(self.last)
 
     def judge(self, segment, now):
         flow = segment.flow
 
         if segment.has(SYN) and not segment.from_server:
             # ports come again
-            self.forgotten.discard(flow)
+            self.forgotten.pop(flow, None)
         elif now - self.last.get(flow, now) >= self.limit:
-            self.forgotten.add(flow)
+            self.forgotten.setdefault(flow, now)
+        elif now - self.forgotten.get(flow, now) >= self.duration:
+            # until it is idle again
+            del self.forgotten[flow]
 
         self.last[flow] = now
 
