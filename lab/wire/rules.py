@@ -1,5 +1,7 @@
 """What goes wrong with TCP on the wire, by the name of a mode."""
 
+import time
+
 from segment import FIN, RST, SYN
 
 PASS, LOSE, RESET = 'pass', 'lost', 'reset'
@@ -21,7 +23,7 @@ class Rules:
     """
 
     def __init__(self):
-        self.last = {}      # when there was a segment, by flow
+        self.last = {}          # when there was a segment, by flow
         self.forgotten = {}     # since when, by flow
         self.choose('pass')
 
@@ -33,7 +35,7 @@ class Rules:
 
         self.limit = float(idle or 'inf') / 1000
         self.duration = float(duration) / 1000
-        self.forgotten = {} if idle else dict(self.last)
+        self.forgotten = {} if idle else dict.fromkeys(self.last, time.monotonic())
 
     def judge(self, segment, now):
         flow = segment.flow
@@ -43,11 +45,9 @@ class Rules:
             self.forgotten.pop(flow, None)
         elif now - self.last.get(flow, now) >= self.limit:
             self.forgotten.setdefault(flow, now)
-        elif now - self.forgotten.get(flow, now) >= self.duration:
-            # until it is idle again
-            del self.forgotten[flow]
 
         self.last[flow] = now
+        self.is_forgotten = flow in self.forgotten and now - self.forgotten[flow] < self.duration
 
         return self.rule(segment)
 
@@ -72,7 +72,7 @@ class Rules:
         return LOSE
 
     def rule_forge_rst(self, segment):
-        return RESET if segment.flow in self.forgotten and segment.length and not segment.from_server else PASS
+        return RESET if self.is_forgotten and segment.length and not segment.from_server else PASS
 
     def rule_silent(self, segment):
-        return LOSE if segment.flow in self.forgotten else PASS
+        return LOSE if self.is_forgotten else PASS
