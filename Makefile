@@ -49,7 +49,7 @@ endef
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix faults soak valgrind sanitize check fuzz bench bench-quick \
+.PHONY: all help demo backends test unittest suites matrix faults headline soak valgrind sanitize check fuzz bench bench-quick \
 	bench-fetch install clean build-packages
 .DELETE_ON_ERROR:
 
@@ -95,6 +95,10 @@ faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, 
 	@rm -f $(OUT)/faults.table
 	@FAKETIME_LIBRARY=$$(tools/faketime $(CURDIR)/build/faketime) FAULTS_TABLE=$(OUT)/faults.table \
 		$(TEST_ENV) prove -j$(TEST_JOBS) -I t/lib $(FAULTS); status=$$?; cat $(OUT)/faults.table; exit $$status
+
+headline: all ## Requests that meet a closing connection 10 ms away: stock nginx, and with DIRECTIVE='...' (2 minutes)
+	@tools/packages faults
+	@$(TEST_ENV) faults/headline $(if $(DIRECTIVE),"$(DIRECTIVE)")
 
 soak: all ## Mixed load with faults for SECONDS=600: memory and counters
 	@tools/packages test

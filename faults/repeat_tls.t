@@ -26,7 +26,9 @@ for my $backend (map { $_->{name} } @backends) {
 	my %attack = (backend => $backend, ages => [125, 152]);
 
 	for my $how (@hows) {
-		$adversary->attack(name => "$backend, idle, $how", %attack, then => "idle&how=$how&at=150");
+		# a server that has sent its close_notify may read on, and throw away what it reads
+
+		$adversary->attack(name => "$backend, idle, $how", %attack, then => "idle&how=$how&at=150", unread => $how eq 'notify');
 	}
 
 	# what has come may not have been decrypted

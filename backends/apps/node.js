@@ -1,10 +1,11 @@
 'use strict';
 
-// node node.js <port> <timeout>
+// node node.js <port> <timeout> [<address>]
 
 const http = require('node:http');
 
-const [port, timeout] = process.argv.slice(2).map(Number);
+const [port, timeout] = process.argv.slice(2, 4).map(Number);
+const address = process.argv[4] ?? '127.0.0.1';
 
 const server = http.createServer((request, response) => {
   request.resume().on('end', () => {
@@ -14,4 +15,4 @@ const server = http.createServer((request, response) => {
 });
 
 server.keepAliveTimeout = timeout;
-server.listen(port, '127.0.0.1');
+server.listen(port, address);

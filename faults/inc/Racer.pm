@@ -69,7 +69,7 @@ sub step {
 sub prime {
 	my ($self, $client) = @_;
 
-	return delete $client->{next} if $self->{left} <= 0;
+	return delete $client->{next} if $self->{left}-- <= 0;
 
 	my $id = $self->{prefix} . 'p' . ++$self->{count};
 
@@ -82,7 +82,6 @@ sub post {
 
 	my $id = $self->{prefix} . ++$self->{count};
 
-	$self->{left}--;
 	$client->{result} = { id => $id, age => now() - $client->{idle} };
 	$client->{next} = \&prime;
 	$self->send($client, "POST $client->{uri}&last=1&id=$id", 'x' x $self->{body});

@@ -65,10 +65,12 @@ sub run_daemon {
 	});
 }
 
+# Whether somebody listens at the server's end, on all of these ports.
+
 sub waitforsocket {
 	my ($self, $t, @ports) = @_;
 
-	$t->waitforsocket(SERVER . ":$_") for @ports;
+	return !grep { !$t->waitforsocket(SERVER . ":$_") } @ports;
 }
 
 # Gives a command to the wire, which obeys before this returns: see lab/wire/wire.py.

@@ -3,16 +3,23 @@
 
 use libfuzzer_sys::fuzz_target;
 use pure::rules::outcome::Close;
-use pure::rules::policy::{idle_since, Msec, Policy, Verdict};
+use pure::rules::policy::{idle_since, Idle, Msec, Policy, Probe, Verdict};
 
 type Times = (Option<Msec>, Option<Msec>, Option<Msec>, Option<Msec>, Msec);
 type Connection = (Msec, Msec, Option<Msec>, Option<Msec>);
 
 const LATE: Verdict = Verdict::Close(Close::Late);
 
-fuzz_target!(|input: (Times, Connection, Msec, Msec, bool, bool)| {
-    let (times, (started, released, told, last_data), now, later, hint, idempotent) = input;
-    let (timeout, margin, probe, non_idempotent, keepalive_timeout) = times;
+fuzz_target!(|input: (Times, Connection, Msec, Msec, [bool; 5])| {
+    let (times, (started, released, told, last_data), now, later, flags) = input;
+    let (timeout, margin, from, non_idempotent, keepalive_timeout) = times;
+    let [hint, auto, looks, repeatable, covered] = flags;
+
+    let probe = match from.filter(|_| looks) {
+        _ if auto => Probe::Auto,
+        Some(from) => Probe::From(from),
+        None => Probe::Off,
+    };
 
     let policy =
         Policy { margin, hint, probe, non_idempotent, keepalive_timeout, ..Policy::new(timeout) };
@@ -38,7 +45,7 @@ fuzz_target!(|input: (Times, Connection, Msec, Msec, bool, bool)| {
 
     // the monotonic clock does not go back
     let now = now.max(since);
-    let verdict = policy.verdict(&idle, now, idempotent);
+    let verdict = verdict_of(&policy, &idle, now, repeatable, covered);
 
     assert_eq!(idle.age(now), now - since);
     assert!(idle.deadline() == since.saturating_add(limit) || idle.deadline() - since < limit);
@@ -48,14 +55,27 @@ fuzz_target!(|input: (Times, Connection, Msec, Msec, bool, bool)| {
     // a connection does not get better with time
     let later = later.max(now);
 
-    assert!(verdict != LATE || policy.verdict(&idle, later, idempotent) == LATE);
+    assert!(verdict != LATE || verdict_of(&policy, &idle, later, repeatable, covered) == LATE);
 
-    // nor is it better for a request that must not be repeated
-    let (get, post) = (policy.verdict(&idle, now, true), policy.verdict(&idle, now, false));
+    // nor is it better for a request that nginx can't repeat
+    let [get, post] = [true, false].map(|able| verdict_of(&policy, &idle, now, able, covered));
 
     assert_ne!(get, Verdict::Close(Close::NonIdempotent));
     assert!(
         post == get || post == Verdict::Close(Close::NonIdempotent) && non_idempotent.is_some()
     );
-    assert!(get != Verdict::Reuse || probe.is_none_or(|probe| idle.age(now) < probe));
+
+    // a look is left out only where it was not asked for, or costs nobody anything
+    assert!(
+        get != Verdict::Reuse
+            || match probe {
+                Probe::Auto => covered && idle.age(now) < 1000,
+                Probe::From(from) => idle.age(now) < from,
+                Probe::Off => true,
+            }
+    );
 });
+
+fn verdict_of(policy: &Policy, idle: &Idle, now: Msec, repeatable: bool, covered: bool) -> Verdict {
+    policy.verdict(idle, now, || repeatable, || covered)
+}

@@ -1,5 +1,7 @@
 """What goes wrong with TCP on the wire, by the name of a mode."""
 
+import time
+
 from segment import FIN, RST, SYN
 
 PASS, LOSE, RESET = 'pass', 'lost', 'reset'
@@ -14,35 +16,38 @@ class Rules:
         lose-server-ack         the server's segments that only acknowledge are lost
         lose-client-data-once   the next data of the client is lost, once
         forge-rst [MS]          a box on the way has forgotten connections, and answers data of the client with a reset
-        silent [MS]             a box on the way has forgotten connections, and drops what belongs to them
+        silent [MS [MS]]        a box on the way has forgotten connections, and drops what belongs to them, if need be for the
+                                second time only: then it knows them again
 
     Forgotten are the connections that there are now, or each that was idle for so many milliseconds.
     """
 
     def __init__(self):
-        self.last = {}      # when there was a segment, by flow
-        self.forgotten = set()
+        self.last = {}          # when there was a segment, by flow
+        self.forgotten = {}     # since when, by flow
         self.choose('pass')
 
-    def choose(self, name, idle=None):
+    def choose(self, name, idle=None, duration='inf'):
         self.rule = getattr(self, 'rule_' + name.replace('-', '_'), None)
 
         if self.rule is None:
             raise ValueError(f'no mode "{name}"')
 
-        self.limit = float('inf') if idle is None else float(idle) / 1000
-        self.forgotten = set() if idle else set(self.last)
+        self.limit = float(idle or 'inf') / 1000
+        self.duration = float(duration) / 1000
+        self.forgotten = {} if idle else dict.fromkeys(self.last, time.monotonic())
 
     def judge(self, segment, now):
         flow = segment.flow
 
         if segment.has(SYN) and not segment.from_server:
             # ports come again
-            self.forgotten.discard(flow)
+            self.forgotten.pop(flow, None)
         elif now - self.last.get(flow, now) >= self.limit:
-            self.forgotten.add(flow)
+            self.forgotten.setdefault(flow, now)
 
         self.last[flow] = now
+        self.is_forgotten = flow in self.forgotten and now - self.forgotten[flow] < self.duration
 
         return self.rule(segment)
 
@@ -67,7 +72,7 @@ class Rules:
         return LOSE
 
     def rule_forge_rst(self, segment):
-        return RESET if segment.flow in self.forgotten and segment.length and not segment.from_server else PASS
+        return RESET if self.is_forgotten and segment.length and not segment.from_server else PASS
 
     def rule_silent(self, segment):
-        return LOSE if segment.flow in self.forgotten else PASS
+        return LOSE if self.is_forgotten else PASS
