@@ -107,8 +107,9 @@ impl Connection {
         // SAFETY: nginx gives every connection its events.
         unsafe { (*read).set_ready(1) };
 
-        // SAFETY: as above; the handler is called as nginx would, and may close the connection.
+        // SAFETY: as above.
         if let Some(handler) = unsafe { (*read).handler } {
+            // SAFETY: the handler is called as nginx would; it may close the connection.
             unsafe { handler(read) };
         }
     }

@@ -168,9 +168,11 @@ unsafe extern "C" fn receive(c: *mut ngx_connection_t, buf: *mut u_char, size: u
             NGX_AGAIN as isize
         }
         Ok(0) | Err(_) => n,
-        // SAFETY: so many bytes were written there.
         Ok(len) => {
-            receiving.read(data, connection, unsafe { array::from_raw(buf.cast_const(), len) })
+            // SAFETY: so many bytes were written there.
+            let bytes = unsafe { array::from_raw(buf.cast_const(), len) };
+
+            receiving.read(data, connection, bytes)
         }
     }
 }
