@@ -56,7 +56,7 @@ fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
 
     pc.data = SLOTS.put(&Pool::of_request(r)?, data)?.as_ptr().cast();
     pc.get = Some(get_peer);
-    pc.free = Some(free_peer);
+    pc.free = Some(FREE_PEER);
     pc.notify = pc.notify.and(Some(notify_peer));
 
     #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
@@ -102,6 +102,9 @@ unsafe extern "C" fn free_peer(
 
     data.free(pc, state);
 }
+
+const FREE_PEER: unsafe extern "C" fn(*mut ngx_peer_connection_t, *mut c_void, ngx_uint_t) =
+    free_peer;
 
 unsafe extern "C" fn notify_peer(
     pc: *mut ngx_peer_connection_t,
@@ -155,6 +158,15 @@ fn all_data(r: &ngx_http_request_t) -> impl Iterator<Item = &PeerData> {
 
 /// What the module has for the upstream of the request, if it looks after that.
 pub fn data_of(r: &ngx_http_request_t) -> Option<&PeerData> {
+    // SAFETY: the upstream is null, or in the request's pool.
+    let pc = &unsafe { r.upstream.as_ref() }?.peer;
+
+    if pc.free.is_some_and(|free| ptr::fn_addr_eq(free, FREE_PEER)) {
+        // SAFETY: `wrap` has put the data beside the callback.
+        return Some(unsafe { value_at::<OfRequest, PeerData>(pc.data) });
+    }
+
+    // somebody else stands around the module's callbacks
     all_data(r).find(|data| ptr::eq(data.upstream(), r.upstream))
 }
 

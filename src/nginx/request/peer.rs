@@ -250,7 +250,7 @@ impl PeerData {
     }
 
     /// Takes in what the header of the response says about the connection.
-    pub fn tell(&self, header: &[u8], read: fn(&mut KeepAlive, &[u8])) {
+    pub fn tell(&self, header: &[u8], read: impl Fn(&mut KeepAlive, &[u8])) {
         let mut told = self.told.get();
 
         read(&mut told, header);

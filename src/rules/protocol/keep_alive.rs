@@ -48,6 +48,12 @@ impl KeepAlive {
 
     /// Takes in the value of a `Connection` header.
     pub fn read_connection(&mut self, header: &[u8]) {
+        // what most servers say
+        if header == b"keep-alive" {
+            self.named = true;
+            return;
+        }
+
         self.named |= header
             .split(|byte| *byte == b',')
             .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive"));

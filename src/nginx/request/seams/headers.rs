@@ -124,14 +124,14 @@ unsafe fn handle(
     r: *mut ngx_http_request_t,
     header: *mut ngx_table_elt_t,
     offset: ngx_uint_t,
-    read: fn(&mut KeepAlive, &[u8]),
+    read: impl Fn(&mut KeepAlive, &[u8]),
 ) -> ngx_int_t {
     // SAFETY: the caller's promise; nginx passes a request, and a header that lives as long.
     let (request, value) = unsafe { (&*r, (*header).value.as_bytes()) };
 
     // the headers of a response in the cache are old ones; those of other protocols are about no connection
-    if !request::is_cached(request) {
-        if let Some(data) = callbacks::data_of(request).filter(|data| data.is_http()) {
+    if let Some(data) = callbacks::data_of(request) {
+        if data.is_http() && !request::is_cached(request) {
             data.tell(value, read);
         }
     }
