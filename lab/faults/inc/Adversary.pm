@@ -182,7 +182,7 @@ sub run {
 			delay => 0.001, log => "$d/relay.log");
 	}
 
-	$wire->run_daemon($t, 'python3', "$FindBin::Bin/../lab/adversary/adversary.py", @where, "$d/carried.log",
+	$wire->run_daemon($t, 'python3', "$FindBin::Bin/../adversary/adversary.py", @where, "$d/carried.log",
 		$backend->{tls} ? 'tls=' . join ',', $self->certificate(), $backend->{tls} : ());
 }
 

@@ -11,7 +11,7 @@ use strict;
 use Test::More;
 
 use FindBin;
-use lib map { "$FindBin::Bin/$_" } qw! ../t/inc inc !;
+use lib map { "$FindBin::Bin/$_" } qw! ../../t/inc inc !;
 
 use Backend::Faulty;
 use Client;

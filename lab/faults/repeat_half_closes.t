@@ -8,7 +8,7 @@ use warnings;
 use strict;
 
 use FindBin;
-use lib map { "$FindBin::Bin/$_" } qw! ../t/inc inc !;
+use lib map { "$FindBin::Bin/$_" } qw! ../../t/inc inc !;
 
 use Adversary;
 use Test::Nginx;

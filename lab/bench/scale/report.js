@@ -42,7 +42,7 @@ const STATUS = [
   { head: 'stall in ms', text: ({ stall }) => ms(stall), right: true },
 ];
 
-// In a layout of harness/table.js.
+// In a layout of lab/harness/table.js.
 const tables = ({ instructions, memory, stalls, status }, layout) => [
   layout(INSTRUCTIONS, instructions),
   layout(MEMORY, memory),

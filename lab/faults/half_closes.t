@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# Faults: a backend that resets connections, idle ones and others.
+# Faults: a backend that closes its half of connections, and still reads.
 
 ###############################################################################
 
@@ -8,7 +8,7 @@ use warnings;
 use strict;
 
 use FindBin;
-use lib map { "$FindBin::Bin/$_" } qw! ../t/inc inc !;
+use lib map { "$FindBin::Bin/$_" } qw! ../../t/inc inc !;
 
 use Ends;
 use Test::Nginx;
@@ -17,6 +17,6 @@ use Test::Nginx;
 
 my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(9);
 
-ends($t, name => 'backend resets', how => 'reset', faults => [qw/reused=reset/]);
+ends($t, name => 'backend half-closes', how => 'shutdown', faults => []);
 
 ###############################################################################

@@ -10,7 +10,7 @@ use strict;
 use Test::More;
 
 use FindBin;
-use lib map { "$FindBin::Bin/$_" } qw! ../t/inc inc !;
+use lib map { "$FindBin::Bin/$_" } qw! ../../t/inc inc !;
 
 use Backend;
 use Client;

@@ -36,7 +36,7 @@ const THROUGHPUT = [
   { head: 'ratio', text: ({ timeRatio }) => timeRatio.median.toFixed(3), right: true },
 ];
 
-// In a layout of harness/table.js.
+// In a layout of lab/harness/table.js.
 const tables = ({ counts, throughput }, layout) => [
   layout(INSTRUCTIONS, counts),
   layout(SYSCALLS, counts),

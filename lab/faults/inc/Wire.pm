@@ -34,7 +34,7 @@ sub new {
 
 	$self->{setns} = $setns;
 	$self->{pid} = open2($self->{answers}, $self->{commands},
-		'python3', "$FindBin::Bin/../lab/wire/wire.py", map { "$_=$option{$_}" } sort keys %option);
+		'python3', "$FindBin::Bin/../wire/wire.py", map { "$_=$option{$_}" } sort keys %option);
 
 	for my $end (qw/client server/) {
 		my $line = readline($self->{answers}) // "no wire: it does not start\n";
