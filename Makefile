@@ -49,8 +49,8 @@ endef
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix faults soak valgrind sanitize check fuzz bench bench-quick \
-	bench-fetch install clean build-packages
+.PHONY: all help demo backends test unittest suites matrix faults soak valgrind sanitize check docs-check fuzz \
+	bench bench-quick bench-fetch install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -108,6 +108,10 @@ check: build-packages $(OUT)/env ## Check the format, the lints and the document
 	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(CURDIR)/build/fuzz/check
 	@$(ENV) && cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 	@$(ENV) && RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+docs-check: all ## Try what the documentation says: links, tests, configurations, commands, metrics
+	@tools/packages test
+	@tools/docs-check $(BINARY) $(SO)
 
 fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 	@tools/packages fuzz
