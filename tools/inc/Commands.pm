@@ -79,6 +79,7 @@ sub command {
 
 	return if $self->{all}{$command}++;
 
+	my $before = @{$self->{wrong}};
 	my @words = map { s/"//gr } $command =~ /((?:[^\s"]|"[^"]*")+)/g;
 	my %variable = map { /^([A-Z_]+)=(.*)/ ? ($1 => $2) : () } @words;
 	my ($program, @targets) = grep { !/^[A-Z_]+=/ && $_ ne '...' } @words;
@@ -90,6 +91,8 @@ sub command {
 	my ($reason) = grep { defined } @reason{$program, @targets};
 
 	$reason //= 'it builds for an nginx of the machine' if $variable{NGINX};
+
+	return if @{$self->{wrong}} > $before;
 
 	if (defined $reason) {
 		$self->{not_run}{$command} = $reason;
