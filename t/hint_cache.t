@@ -75,6 +75,8 @@ my @held = map { get("/?key=$_&etag=1&$cases[$_][1]") } 0 .. $#cases;
 my $numbers = 0;
 
 sub end_of_next {
+	my ($t) = @_;
+
 	return Backend::ended($t, $log, ++$numbers);
 }
 
@@ -88,7 +90,7 @@ for my $number (0 .. $#cases) {
 
 	like(get("/?key=$number&$came"), qr/^HTTP\S+ 200 .*^X-Cache: $cache\r$/ms, $name);
 
-	my $age = end_of_next()->{age};
+	my $age = end_of_next($t)->{age};
 
 	cmp_ok($age, '>', $limit - 15, "$name, not before");
 	cmp_ok($age, '<', $limit + 100, "$name, not later");
