@@ -28,7 +28,7 @@ SO = $(OUT)/$(MODULE).so
 TEST_LIB = $(if $(NGINX_TESTS_DIR),$(NGINX_TESTS_DIR)/lib,t/lib)
 TESTS ?= t
 TEST_JOBS ?= 2
-FAULTS ?= faults
+FAULTS ?= lab/faults
 
 # A worker that root starts is nobody, and may not go where the suites keep their files.
 TEST_USER = $(if $(filter 0,$(shell id -u)),user root;)
@@ -42,15 +42,15 @@ BENCH_DIR = $(CURDIR)/build/bench
 # Each of them runs, whatever becomes of the others.
 define BENCH
 status=0; for bench in $(BENCHES); do \
-	NODE_PATH=$(BENCH_DIR)/node_modules node bench/$$bench.js $(BINARY) $(SO) $(BENCH_DIR) $(1) || status=1; \
+	NODE_PATH=$(BENCH_DIR)/node_modules node lab/bench/$$bench.js $(BINARY) $(SO) $(BENCH_DIR) $(1) || status=1; \
 done; exit $$status
 endef
 
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix faults headline soak valgrind sanitize check fuzz bench bench-quick \
-	bench-fetch install clean build-packages
+.PHONY: all help demo backends test unittest suites matrix faults headline soak valgrind sanitize check docs-check fuzz \
+	bench bench-quick bench-fetch install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -63,11 +63,11 @@ help: ## Print this list
 
 demo: all ## Show the failures of stock nginx, and none with the module
 	@tools/packages demo
-	node demo/demo.js $(BINARY) $(SO)
+	node lab/demo/demo.js $(BINARY) $(SO)
 
 backends: all ## Measure real backends, or those in BACKENDS="node puma", with stock nginx and with the module
 	@tools/packages backends
-	node backends/runner/run.js $(BINARY) $(SO) $(CURDIR)/build/backends $(BACKENDS)
+	node lab/backends/runner/run.js $(BINARY) $(SO) $(CURDIR)/build/backends $(BACKENDS)
 
 test: unittest suites ## Run the unit tests and the suites in t/
 
@@ -98,27 +98,31 @@ faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, 
 
 headline: all ## Requests that meet a closing connection 10 ms away: stock nginx, and with DIRECTIVE='...' (2 minutes)
 	@tools/packages faults
-	@$(TEST_ENV) faults/headline $(if $(DIRECTIVE),"$(DIRECTIVE)")
+	@$(TEST_ENV) lab/faults/headline $(if $(DIRECTIVE),"$(DIRECTIVE)")
 
 soak: all ## Mixed load with faults for SECONDS=600: memory and counters
 	@tools/packages test
-	@$(TEST_ENV) faults/soak $(or $(SECONDS),600)
+	@$(TEST_ENV) lab/faults/soak $(or $(SECONDS),600)
 
 check: build-packages $(OUT)/env ## Check the format, the lints and the documentation
 	@tools/packages fuzz
 	tools/rooms
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo fmt --check --manifest-path bench/contenders/pingora/Cargo.toml
+	cargo fmt --check --manifest-path lab/bench/contenders/pingora/Cargo.toml
 	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(CURDIR)/build/fuzz/check
 	@$(ENV) && cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
 	@$(ENV) && RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+docs-check: all ## Try what the documentation says: links, tests, configurations, commands, metrics
+	@tools/packages test
+	@tools/docs-check $(BINARY) $(SO)
 
 fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 	@tools/packages fuzz
 	fuzz/run $(CURDIR)/build/fuzz $(or $(SECONDS),60)
 
-bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to bench/results (15 minutes)
+bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to lab/bench/results (15 minutes)
 	@$(call BENCH)
 
 bench-quick: bench-fetch ## The same benchmarks in 2 minutes; results go to build/bench
@@ -134,8 +138,8 @@ clean: ## Remove all that was built
 bench-fetch: all
 	@tools/packages bench
 	@mkdir -p $(BENCH_DIR)
-	@cmp -s bench/package-lock.json $(BENCH_DIR)/package-lock.json || { \
-		cp bench/package.json bench/package-lock.json $(BENCH_DIR) && \
+	@cmp -s lab/bench/package-lock.json $(BENCH_DIR)/package-lock.json || { \
+		cp lab/bench/package.json lab/bench/package-lock.json $(BENCH_DIR) && \
 		npm ci --prefix $(BENCH_DIR) --no-audit --no-fund --ignore-scripts --silent; \
 	} || rm -f $(BENCH_DIR)/package-lock.json
 

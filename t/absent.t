@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Test::Nginx;
 
 ###############################################################################
@@ -66,48 +67,30 @@ implicit($t, $log, 'http');
 sub configure {
 	my ($t, $directive) = @_;
 
-	$t->write_file_expand('nginx.conf', <<"EOF");
+	conf($t, http => <<"HTTP", server => <<"SERVER");
+$directive
 
-%%TEST_GLOBALS%%
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    keepalive_timeout 800ms;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 
-daemon off;
-
-events {
+location /u {
+    proxy_pass http://u;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    $directive
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        keepalive_timeout 800ms;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location /u {
-            proxy_pass http://u;
-        }
-
-        location /implicit {
-            proxy_pass http://127.0.0.1:8081;
-        }
-
-        location /variable {
-            proxy_pass http://127.0.0.1:\$arg_port;
-        }
-    }
+location /implicit {
+    proxy_pass http://127.0.0.1:8081;
 }
 
-EOF
+location /variable {
+    proxy_pass http://127.0.0.1:\$arg_port;
+}
+SERVER
 }
 
 # An upstream without a block has no cache.

@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Test::Nginx;
 
 ###############################################################################
@@ -47,39 +48,23 @@ my %lines = (
 my %upstream = map { ($_ => $lines{$_}, "${_}_zone" => ["zone ${_}_zone 64k;", @{$lines{$_}}]) } keys %lines;
 my $upstreams = join '', map { block($_, @{$upstream{$_}}) } sort keys %upstream;
 
-$t->plan(5 * keys %upstream)->write_file_expand('nginx.conf', <<"EOF");
+$t->plan(5 * keys %upstream);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<"HTTP", server => <<"SERVER");
+$upstreams
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+add_header X-Addr \$upstream_addr;
 
-daemon off;
-
-events {
+location / {
+    proxy_pass http://\$arg_upstream;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    $upstreams
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        add_header X-Addr \$upstream_addr;
-
-        location / {
-            proxy_pass http://\$arg_upstream;
-        }
-
-        location /name {
-            proxy_pass http://by_name;
-        }
-    }
+location /name {
+    proxy_pass http://by_name;
 }
-
-EOF
+SERVER
 
 my @log = map { $t->testdir() . "/backend$_.log" } 1, 2;
 

@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Stall;
 use Test::Nginx;
 
@@ -23,74 +24,57 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(20)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(20);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+# the backend has closed the connection
 
-daemon off;
-
-events {
+upstream closed {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 500ms margin=100ms;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
+# the backend is about to
 
-    # the backend has closed the connection
-
-    upstream closed {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 500ms margin=100ms;
-    }
-
-    # the backend is about to
-
-    upstream late {
-        server 127.0.0.1:8082;
-        keepalive 2;
-        upstream_idle_timeout 900ms margin=400ms;
-    }
-
-    upstream early {
-        server 127.0.0.1:8082;
-        keepalive 2;
-        upstream_idle_timeout 10s;
-    }
-
-    # for a response that arrives while the worker is blocked
-
-    upstream counted {
-        server 127.0.0.1:8082;
-        keepalive 2;
-        upstream_idle_timeout 1s margin=200ms;
-    }
-
-    upstream over {
-        server 127.0.0.1:8082;
-        keepalive 2;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://$arg_upstream;
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-    }
+upstream late {
+    server 127.0.0.1:8082;
+    keepalive 2;
+    upstream_idle_timeout 900ms margin=400ms;
 }
 
-EOF
+upstream early {
+    server 127.0.0.1:8082;
+    keepalive 2;
+    upstream_idle_timeout 10s;
+}
+
+# for a response that arrives while the worker is blocked
+
+upstream counted {
+    server 127.0.0.1:8082;
+    keepalive 2;
+    upstream_idle_timeout 1s margin=200ms;
+}
+
+upstream over {
+    server 127.0.0.1:8082;
+    keepalive 2;
+    upstream_idle_timeout 500ms margin=200ms;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+
+location / {
+    proxy_pass http://$arg_upstream;
+}
+
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
+}
+SERVER
 
 my $stall = Stall->new($t);
 my @log = map { $t->testdir() . "/backend$_.log" } 1, 2;

@@ -16,6 +16,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend::Faulty;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -38,38 +39,20 @@ $_->{name} = "$_->{how}_" . $_->{work} * 1000 for @cases;
 my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(6 * @cases);
 my $upstreams = join '', map { block("stock_$_->{name}", ''), block($_->{name}, 'upstream_idle_timeout 5s;') } @cases;
 
-$t->write_file_expand('nginx.conf', <<"EOF");
+conf($t, http => <<"HTTP", server => <<"SERVER");
+$upstreams
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+location / {
+    proxy_pass http://\$arg_upstream;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    $upstreams
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://\$arg_upstream;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+location /status {
+    upstream_idle_status;
 }
-
-EOF
+SERVER
 
 my $d = $t->testdir();
 

@@ -13,6 +13,7 @@ use Test::More;
 use FindBin;
 use lib "$FindBin::Bin/inc";
 
+use Conf;
 use IO::Socket::INET;
 use Socket qw/ IPPROTO_TCP /;
 
@@ -29,44 +30,27 @@ use constant TCP_CORK => 3;
 
 use constant REQUESTS => 20;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(2)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(2);
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 1;
+    upstream_idle_timeout 5s;
+}
+HTTP
+location / {
+    proxy_pass http://u;
+    proxy_buffering off;
+    proxy_buffer_size 1k;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 1;
-        upstream_idle_timeout 5s;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        location / {
-            proxy_pass http://u;
-            proxy_buffering off;
-            proxy_buffer_size 1k;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+location /status {
+    upstream_idle_status;
 }
-
-EOF
+SERVER
 
 $t->run_daemon(\&backend, port(8081));
 $t->run();

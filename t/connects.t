@@ -16,6 +16,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -24,79 +25,62 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy http_ssl upstream_keepalive/)->plan(11)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy http_ssl upstream_keepalive/)->plan(11);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream_idle_timeout 30s;
 
-daemon off;
-
-events {
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 4;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream_idle_timeout 30s;
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 4;
-    }
-
-    upstream silent {
-        server 127.0.0.1:8082;
-        keepalive 4;
-    }
-
-    upstream down {
-        server 127.0.0.1:8083;
-        keepalive 4;
-    }
-
-    upstream two {
-        server 127.0.0.1:8083;
-        server 127.0.0.1:8081 backup;
-        keepalive 4;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection $http_connection;
-        proxy_set_header Upgrade $http_upgrade;
-
-        location / {
-            proxy_set_header Connection "";
-            proxy_pass http://u;
-        }
-
-        location /upgrade {
-            proxy_pass http://silent;
-        }
-
-        location /tls {
-            proxy_pass https://silent;
-        }
-
-        location /down {
-            proxy_pass http://down;
-        }
-
-        location /two {
-            proxy_set_header Connection "";
-            proxy_pass http://two;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+upstream silent {
+    server 127.0.0.1:8082;
+    keepalive 4;
 }
 
-EOF
+upstream down {
+    server 127.0.0.1:8083;
+    keepalive 4;
+}
+
+upstream two {
+    server 127.0.0.1:8083;
+    server 127.0.0.1:8081 backup;
+    keepalive 4;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection $http_connection;
+proxy_set_header Upgrade $http_upgrade;
+
+location / {
+    proxy_set_header Connection "";
+    proxy_pass http://u;
+}
+
+location /upgrade {
+    proxy_pass http://silent;
+}
+
+location /tls {
+    proxy_pass https://silent;
+}
+
+location /down {
+    proxy_pass http://down;
+}
+
+location /two {
+    proxy_set_header Connection "";
+    proxy_pass http://two;
+}
+
+location /status {
+    upstream_idle_status;
+}
+SERVER
 
 my $d = $t->testdir();
 my ($u, $silent) = map { '127.0.0.1:' . port($_) } 8081, 8082;

@@ -14,6 +14,7 @@ use FindBin;
 use lib "$FindBin::Bin/inc";
 
 use Backend;
+use Conf;
 use Test::Nginx;
 
 ###############################################################################
@@ -21,78 +22,61 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(18)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(18);
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream short {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 300ms margin=100ms;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream short {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 300ms margin=100ms;
-    }
-
-    upstream medium {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 1500ms margin=200ms;
-    }
-
-    upstream long {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 2500ms margin=0;
-    }
-
-    upstream default_margin {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 2s;
-    }
-
-    # nginx leaves a timer alone that is less than 300 ms off
-
-    upstream lazy {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        keepalive_timeout 1s;
-        upstream_idle_timeout 1s margin=150ms;
-    }
-
-    upstream keepalive_timeout {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        keepalive_timeout 400ms;
-        upstream_idle_timeout 2s margin=1s;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://$arg_upstream;
-        }
-
-        location /lazy {
-            proxy_pass http://lazy;
-            proxy_read_timeout 1s;
-        }
-    }
+upstream medium {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 1500ms margin=200ms;
 }
 
-EOF
+upstream long {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 2500ms margin=0;
+}
+
+upstream default_margin {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 2s;
+}
+
+# nginx leaves a timer alone that is less than 300 ms off
+
+upstream lazy {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    keepalive_timeout 1s;
+    upstream_idle_timeout 1s margin=150ms;
+}
+
+upstream keepalive_timeout {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    keepalive_timeout 400ms;
+    upstream_idle_timeout 2s margin=1s;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+
+location / {
+    proxy_pass http://$arg_upstream;
+}
+
+location /lazy {
+    proxy_pass http://lazy;
+    proxy_read_timeout 1s;
+}
+SERVER
 
 my $log = $t->testdir() . '/backend.log';
 

@@ -16,6 +16,7 @@ use lib "$FindBin::Bin/inc";
 use Backend::Faulty;
 use Client;
 use Socket qw/ SOL_SOCKET SO_LINGER /;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -24,165 +25,148 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy rewrite cache mirror ssi upstream_keepalive/)->plan(42)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy rewrite cache mirror ssi upstream_keepalive/)->plan(42);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream_idle_timeout 30s;
 
-daemon off;
+proxy_cache_path %%TESTDIR%%/cache keys_zone=cache:1m;
 
-events {
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 4;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream_idle_timeout 30s;
-
-    proxy_cache_path %%TESTDIR%%/cache keys_zone=cache:1m;
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 4;
-    }
-
-    upstream two {
-        server 127.0.0.1:8081;
-        server 127.0.0.1:8082 backup;
-        keepalive 4;
-    }
-
-    upstream both {
-        server 127.0.0.1:8081;
-        server 127.0.0.1:8082;
-        keepalive 4;
-    }
-
-    upstream other {
-        server 127.0.0.1:8082;
-        keepalive 4;
-    }
-
-    upstream error {
-        server 127.0.0.1:8082;
-        keepalive 4;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://u;
-        }
-
-        location /two {
-            proxy_pass http://two;
-            proxy_next_upstream http_500;
-        }
-
-        location /both {
-            proxy_pass http://both;
-        }
-
-        # what the client gets instead of an error
-
-        location /page {
-            error_page 502 /page.html;
-            proxy_pass http://u;
-        }
-
-        location = /page.html {
-        }
-
-        location /return {
-            error_page 502 =200 @return;
-            proxy_pass http://u;
-        }
-
-        location @return {
-            return 200 "fallback\n";
-        }
-
-        location /other {
-            error_page 502 = @other;
-            proxy_pass http://u;
-        }
-
-        location @other {
-            proxy_pass http://other;
-        }
-
-        location /error {
-            error_page 502 = @error;
-            proxy_pass http://u;
-        }
-
-        location @error {
-            proxy_pass http://error;
-        }
-
-        # what nobody sees, or sees in part
-
-        location /post_action {
-            post_action /action;
-            return 200 "done\n";
-        }
-
-        location /action {
-            rewrite ^ /?reused=reset break;
-            proxy_pass http://u;
-        }
-
-        location /mirror {
-            mirror /copy;
-        }
-
-        location = /copy {
-            internal;
-            proxy_next_upstream off;
-            rewrite ^ /?reused=reset break;
-            proxy_pass http://u;
-        }
-
-        location /ssi.html {
-            ssi on;
-        }
-
-        location /once {
-            proxy_pass http://u;
-            proxy_next_upstream off;
-        }
-
-        location /cached {
-            proxy_pass http://u;
-            proxy_next_upstream off;
-            proxy_cache cache;
-            proxy_cache_key $uri;
-            proxy_cache_valid 200 1s;
-            proxy_cache_use_stale error;
-        }
-
-        location /cached/update {
-            proxy_pass http://u;
-            proxy_next_upstream off;
-            proxy_cache cache;
-            proxy_cache_key $uri;
-            proxy_cache_valid 200 1s;
-            proxy_cache_use_stale updating;
-            proxy_cache_background_update on;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+upstream two {
+    server 127.0.0.1:8081;
+    server 127.0.0.1:8082 backup;
+    keepalive 4;
 }
 
-EOF
+upstream both {
+    server 127.0.0.1:8081;
+    server 127.0.0.1:8082;
+    keepalive 4;
+}
+
+upstream other {
+    server 127.0.0.1:8082;
+    keepalive 4;
+}
+
+upstream error {
+    server 127.0.0.1:8082;
+    keepalive 4;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+
+location / {
+    proxy_pass http://u;
+}
+
+location /two {
+    proxy_pass http://two;
+    proxy_next_upstream http_500;
+}
+
+location /both {
+    proxy_pass http://both;
+}
+
+# what the client gets instead of an error
+
+location /page {
+    error_page 502 /page.html;
+    proxy_pass http://u;
+}
+
+location = /page.html {
+}
+
+location /return {
+    error_page 502 =200 @return;
+    proxy_pass http://u;
+}
+
+location @return {
+    return 200 "fallback\n";
+}
+
+location /other {
+    error_page 502 = @other;
+    proxy_pass http://u;
+}
+
+location @other {
+    proxy_pass http://other;
+}
+
+location /error {
+    error_page 502 = @error;
+    proxy_pass http://u;
+}
+
+location @error {
+    proxy_pass http://error;
+}
+
+# what nobody sees, or sees in part
+
+location /post_action {
+    post_action /action;
+    return 200 "done\n";
+}
+
+location /action {
+    rewrite ^ /?reused=reset break;
+    proxy_pass http://u;
+}
+
+location /mirror {
+    mirror /copy;
+}
+
+location = /copy {
+    internal;
+    proxy_next_upstream off;
+    rewrite ^ /?reused=reset break;
+    proxy_pass http://u;
+}
+
+location /ssi.html {
+    ssi on;
+}
+
+location /once {
+    proxy_pass http://u;
+    proxy_next_upstream off;
+}
+
+location /cached {
+    proxy_pass http://u;
+    proxy_next_upstream off;
+    proxy_cache cache;
+    proxy_cache_key $uri;
+    proxy_cache_valid 200 1s;
+    proxy_cache_use_stale error;
+}
+
+location /cached/update {
+    proxy_pass http://u;
+    proxy_next_upstream off;
+    proxy_cache cache;
+    proxy_cache_key $uri;
+    proxy_cache_valid 200 1s;
+    proxy_cache_use_stale updating;
+    proxy_cache_background_update on;
+}
+
+location /status {
+    upstream_idle_status;
+}
+SERVER
 
 my $d = $t->testdir();
 my ($u, $other) = map { '127.0.0.1:' . port($_) } 8081, 8082;

@@ -17,6 +17,7 @@ use lib "$FindBin::Bin/inc";
 use Backend::Late;
 use Certificate;
 use Client;
+use Conf;
 use Stall;
 use Status;
 use Test::Nginx;
@@ -43,55 +44,37 @@ for my $protocol (@protocols) {
 	}
 }
 
-$t->write_file_expand('nginx.conf', <<"EOF");
+conf($t, http => <<"HTTP", server => <<"SERVER");
+$upstreams
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+location / {
+    proxy_pass http://\$arg_upstream;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    $upstreams
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://\$arg_upstream;
-        }
-
-        location /tls {
-            proxy_pass https://\$arg_upstream;
-        }
-
-        location /fastcgi {
-            fastcgi_pass \$arg_upstream;
-            fastcgi_keep_conn on;
-            fastcgi_param REQUEST_METHOD \$request_method;
-            fastcgi_param REQUEST_URI \$request_uri;
-            fastcgi_param CONTENT_LENGTH \$content_length;
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+location /tls {
+    proxy_pass https://\$arg_upstream;
 }
 
-EOF
+location /fastcgi {
+    fastcgi_pass \$arg_upstream;
+    fastcgi_keep_conn on;
+    fastcgi_param REQUEST_METHOD \$request_method;
+    fastcgi_param REQUEST_URI \$request_uri;
+    fastcgi_param CONTENT_LENGTH \$content_length;
+}
+
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
+}
+
+location /status {
+    upstream_idle_status;
+}
+SERVER
 
 my $d = $t->testdir();
 my $stall = Stall->new($t);

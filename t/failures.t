@@ -16,6 +16,7 @@ use lib "$FindBin::Bin/inc";
 use Backend::Faulty;
 use Certificate;
 use Client;
+use Conf;
 use Stall;
 use Status;
 use Test::Nginx;
@@ -26,85 +27,68 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/http proxy http_ssl unix upstream_keepalive socket_ssl/)
-	->has_daemon('openssl')->plan(49)
-	->write_file_expand('nginx.conf', <<'EOF');
+	->has_daemon('openssl')->plan(49);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream_idle_timeout 31s margin=2s probe=off repeat=off;
 
-daemon off;
-
-events {
+upstream plain {
+    server 127.0.0.1:8081;
+    keepalive 4;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
+upstream tls {
+    server 127.0.0.1:8082;
+    keepalive 4;
+}
 
-    upstream_idle_timeout 31s margin=2s probe=off repeat=off;
+upstream unix {
+    server unix:%%TESTDIR%%/unix.sock;
+    keepalive 4;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_read_timeout 5s;
 
-    upstream plain {
-        server 127.0.0.1:8081;
-        keepalive 4;
+location /plain {
+    proxy_pass http://plain;
+}
+
+location /tls {
+    proxy_pass https://tls;
+}
+
+location /unix {
+    proxy_pass http://unix;
+}
+
+location /silent/ {
+    proxy_read_timeout 200ms;
+    proxy_next_upstream error;
+
+    location /silent/plain {
+        proxy_pass http://plain;
     }
 
-    upstream tls {
-        server 127.0.0.1:8082;
-        keepalive 4;
+    location /silent/tls {
+        proxy_pass https://tls;
     }
 
-    upstream unix {
-        server unix:%%TESTDIR%%/unix.sock;
-        keepalive 4;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_read_timeout 5s;
-
-        location /plain {
-            proxy_pass http://plain;
-        }
-
-        location /tls {
-            proxy_pass https://tls;
-        }
-
-        location /unix {
-            proxy_pass http://unix;
-        }
-
-        location /silent/ {
-            proxy_read_timeout 200ms;
-            proxy_next_upstream error;
-
-            location /silent/plain {
-                proxy_pass http://plain;
-            }
-
-            location /silent/tls {
-                proxy_pass https://tls;
-            }
-
-            location /silent/unix {
-                proxy_pass http://unix;
-            }
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
+    location /silent/unix {
+        proxy_pass http://unix;
     }
 }
 
-EOF
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
+}
+
+location /status {
+    upstream_idle_status;
+}
+SERVER
 
 my $d = $t->testdir();
 my $stall = Stall->new($t);

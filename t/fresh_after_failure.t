@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend::Faulty;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -23,45 +24,28 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(6)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(6);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream u {
+    server 127.0.0.1:8081;
+    server 127.0.0.1:8082;
+    keepalive 4;
+    upstream_idle_timeout 30s;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_read_timeout 500ms;
 
-daemon off;
-
-events {
+location / {
+    proxy_pass http://u;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream u {
-        server 127.0.0.1:8081;
-        server 127.0.0.1:8082;
-        keepalive 4;
-        upstream_idle_timeout 30s;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_read_timeout 500ms;
-
-        location / {
-            proxy_pass http://u;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+location /status {
+    upstream_idle_status;
 }
-
-EOF
+SERVER
 
 my $d = $t->testdir();
 my @peers = map { '127.0.0.1:' . port($_) } 8081, 8082;

@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 use Backend;
 use Backend::GRPC;
 use Client;
+use Conf;
 use Stall;
 use Test::Nginx;
 
@@ -23,41 +24,24 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http grpc http_v2 upstream_keepalive/)->plan(11)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http grpc http_v2 upstream_keepalive/)->plan(11);
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 500ms margin=200ms;
+}
+HTTP
+location / {
+    grpc_pass u;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        location / {
-            grpc_pass u;
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-    }
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
 }
-
-EOF
+SERVER
 
 my $stall = Stall->new($t);
 my $log = $t->testdir() . '/backend.log';

@@ -17,6 +17,7 @@ use Backend;
 use Backend::FastCGI;
 use Certificate;
 use Client;
+use Conf;
 use Stall;
 use Status;
 use Test::Nginx;
@@ -73,57 +74,39 @@ my $t = Test::Nginx->new()->has(qw/http proxy fastcgi http_ssl upstream_keepaliv
 
 my $upstreams = join '', upstreams('plain', 8081), upstreams('tls', 8082), upstreams('fastcgi', 8083);
 
-$t->write_file_expand('nginx.conf', <<"EOF");
+conf($t, http => <<"HTTP", server => <<"SERVER");
+upstream_idle_timeout 1300ms margin=400ms;
 
-%%TEST_GLOBALS%%
+$upstreams
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 
-daemon off;
-
-events {
+location /plain {
+    proxy_pass http://plain_\$arg_upstream;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream_idle_timeout 1300ms margin=400ms;
-
-    $upstreams
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location /plain {
-            proxy_pass http://plain_\$arg_upstream;
-        }
-
-        location /tls {
-            proxy_pass https://tls_\$arg_upstream;
-        }
-
-        location /fastcgi {
-            fastcgi_pass fastcgi_\$arg_upstream;
-            fastcgi_keep_conn on;
-            fastcgi_param REQUEST_METHOD \$request_method;
-            fastcgi_param REQUEST_URI \$request_uri;
-            fastcgi_param CONTENT_LENGTH \$content_length;
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+location /tls {
+    proxy_pass https://tls_\$arg_upstream;
 }
 
-EOF
+location /fastcgi {
+    fastcgi_pass fastcgi_\$arg_upstream;
+    fastcgi_keep_conn on;
+    fastcgi_param REQUEST_METHOD \$request_method;
+    fastcgi_param REQUEST_URI \$request_uri;
+    fastcgi_param CONTENT_LENGTH \$content_length;
+}
+
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
+}
+
+location /status {
+    upstream_idle_status;
+}
+SERVER
 
 my $d = $t->testdir();
 my $stall = Stall->new($t);

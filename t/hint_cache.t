@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Test::Nginx;
 
 ###############################################################################
@@ -32,48 +33,31 @@ my @cases = (
 	['STALE', 'keep_alive=timeout%3d700ms', 'status=500', 1100],
 );
 
-my $t = Test::Nginx->new()->has(qw/http proxy cache upstream_keepalive/)->plan(3 * @cases)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy cache upstream_keepalive/)->plan(3 * @cases);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+proxy_cache_path %%TESTDIR%%/cache keys_zone=cache:1m;
 
-daemon off;
-
-events {
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 8;
+    upstream_idle_timeout 1300ms margin=200ms;
 }
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 
-http {
-    %%TEST_GLOBALS_HTTP%%
+add_header X-Cache $upstream_cache_status;
 
-    proxy_cache_path %%TESTDIR%%/cache keys_zone=cache:1m;
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 8;
-        upstream_idle_timeout 1300ms margin=200ms;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        add_header X-Cache $upstream_cache_status;
-
-        location / {
-            proxy_pass http://u;
-            proxy_cache cache;
-            proxy_cache_key $arg_key;
-            proxy_cache_valid 200 1s;
-            proxy_cache_revalidate on;
-            proxy_cache_use_stale http_500;
-        }
-    }
+location / {
+    proxy_pass http://u;
+    proxy_cache cache;
+    proxy_cache_key $arg_key;
+    proxy_cache_valid 200 1s;
+    proxy_cache_revalidate on;
+    proxy_cache_use_stale http_500;
 }
-
-EOF
+SERVER
 
 my $log = $t->testdir() . '/backend.log';
 
@@ -91,6 +75,8 @@ my @held = map { get("/?key=$_&etag=1&$cases[$_][1]") } 0 .. $#cases;
 my $numbers = 0;
 
 sub end_of_next {
+	my ($t) = @_;
+
 	return Backend::ended($t, $log, ++$numbers);
 }
 
@@ -104,7 +90,7 @@ for my $number (0 .. $#cases) {
 
 	like(get("/?key=$number&$came"), qr/^HTTP\S+ 200 .*^X-Cache: $cache\r$/ms, $name);
 
-	my $age = end_of_next()->{age};
+	my $age = end_of_next($t)->{age};
 
 	cmp_ok($age, '>', $limit - 15, "$name, not before");
 	cmp_ok($age, '<', $limit + 100, "$name, not later");

@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Test::Nginx;
 
 ###############################################################################
@@ -28,71 +29,55 @@ my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/);
 
 my $none = $t->has_version('1.29.7') ? 'keepalive 0;' : '';
 
-$t->plan(22)->write_file_expand('nginx.conf', <<"EOF");
+$t->plan(22);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<"HTTP", server => <<"SERVER");
+upstream_idle_timeout 1s margin=700ms;
 
-daemon off;
-
-events {
+upstream inherited {
+    server 127.0.0.1:8081;
+    keepalive 2;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
+# the margin of http{} does not matter here
 
-    upstream_idle_timeout 1s margin=700ms;
-
-    upstream inherited {
-        server 127.0.0.1:8081;
-        keepalive 2;
-    }
-
-    # the margin of http{} does not matter here
-
-    upstream shorter {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 400ms;
-    }
-
-    upstream longer {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 1200ms;
-    }
-
-    upstream without_margin {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 500ms margin=0;
-    }
-
-    upstream off {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        keepalive_timeout 1s;
-        upstream_idle_timeout off;
-    }
-
-    upstream none {
-        server 127.0.0.1:8081;
-        $none
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://\$arg_upstream;
-        }
-    }
+upstream shorter {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 400ms;
 }
 
-EOF
+upstream longer {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 1200ms;
+}
+
+upstream without_margin {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 500ms margin=0;
+}
+
+upstream off {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    keepalive_timeout 1s;
+    upstream_idle_timeout off;
+}
+
+upstream none {
+    server 127.0.0.1:8081;
+    $none
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+
+location / {
+    proxy_pass http://\$arg_upstream;
+}
+SERVER
 
 my $log = $t->testdir() . '/backend.log';
 

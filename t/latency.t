@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Relay;
 use Test::Nginx;
 
@@ -30,34 +31,16 @@ my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(5);
 my @ages = (map({ 50 * $_ } 0 .. 16), map({ 880 + 4 * $_ } 0 .. 40), 1100, 1200);
 my $upstreams = join '', map { block($_) } @ages;
 
-$t->write_file_expand('nginx.conf', <<"EOF");
+conf($t, http => <<"HTTP", server => <<"SERVER");
+$upstreams
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+location / {
+    proxy_pass http://\$arg_upstream;
 }
-
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    $upstreams
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://\$arg_upstream;
-        }
-    }
-}
-
-EOF
+SERVER
 
 my $d = $t->testdir();
 

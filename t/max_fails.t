@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend::Late;
 use Client;
+use Conf;
 use Stall;
 use Status;
 use Test::Nginx;
@@ -24,63 +25,46 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(11)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(11);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream_idle_timeout 60s probe=off;
 
-daemon off;
-
-events {
+upstream down {
+    server 127.0.0.1:8081;
+    server 127.0.0.1:8084;
+    keepalive 4;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream_idle_timeout 60s probe=off;
-
-    upstream down {
-        server 127.0.0.1:8081;
-        server 127.0.0.1:8084;
-        keepalive 4;
-    }
-
-    upstream killed {
-        server 127.0.0.1:8082;
-        server 127.0.0.1:8083;
-        keepalive 4;
-    }
-
-    upstream silent {
-        server 127.0.0.1:8081;
-        server 127.0.0.1:8082;
-        keepalive 4;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_read_timeout 300ms;
-
-        location / {
-            proxy_pass http://$arg_upstream;
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+upstream killed {
+    server 127.0.0.1:8082;
+    server 127.0.0.1:8083;
+    keepalive 4;
 }
 
-EOF
+upstream silent {
+    server 127.0.0.1:8081;
+    server 127.0.0.1:8082;
+    keepalive 4;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_read_timeout 300ms;
+
+location / {
+    proxy_pass http://$arg_upstream;
+}
+
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
+}
+
+location /status {
+    upstream_idle_status;
+}
+SERVER
 
 my $d = $t->testdir();
 my $stall = Stall->new($t);

@@ -68,6 +68,10 @@ is("@failed", '', 'tested');
 my (%counted, $memory);
 my $last = shift @walk;
 
+# the tests have left a file
+
+unlink $t->testdir() . '/nginx.pid';
+
 configure($t, $last, 0);
 $t->run();
 

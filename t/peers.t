@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend::Faulty;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -145,55 +146,37 @@ sub configure {
 	my $servers = join ' ', map { "server 127.0.0.1:$_ max_fails=0;" } 8081 .. 8083;
 	my $many = join ' ', map { "server unix:%%TESTDIR%%/$_.sock max_fails=0;" } @numbers;
 
-	$t->write_file_expand('nginx.conf', <<"EOF");
+	conf($t, http => <<"HTTP", server => <<"SERVER");
+upstream_idle_timeout 30s;
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+upstream several {
+    $servers
+    keepalive 8;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream_idle_timeout 30s;
-
-    upstream several {
-        $servers
-        keepalive 8;
-    }
-
-    upstream zone {
-        $servers
-        zone zone 256k;
-        keepalive 8;
-    }
-
-    upstream many {
-        $many
-        keepalive 32;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://\$arg_upstream;
-        }
-
-        location /status {
-            add_header X-Worker \$pid;
-            upstream_idle_status;
-        }
-    }
+upstream zone {
+    $servers
+    zone zone 256k;
+    keepalive 8;
 }
 
-EOF
+upstream many {
+    $many
+    keepalive 32;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+
+location / {
+    proxy_pass http://\$arg_upstream;
+}
+
+location /status {
+    add_header X-Worker \$pid;
+    upstream_idle_status;
+}
+SERVER
 }
 
 # Reloads, and waits until the old worker is gone, and has left its connections.

@@ -17,6 +17,7 @@ use POSIX ();
 
 use Backend::Faulty;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -154,39 +155,21 @@ sub configure {
     }
 EOF
 
-	$t->write_file_expand('nginx.conf', <<"EOF");
-
-%%TEST_GLOBALS%%
-
-daemon off;
-worker_processes 2;
-
-events {
-}
-
-http {
-    %%TEST_GLOBALS_HTTP%%
-
+	conf($t, main => 'worker_processes 2;', http => <<"HTTP", server => <<"SERVER");
 $upstreams
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+add_header X-Worker \$pid;
 
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        add_header X-Worker \$pid;
-
-        location / {
-            proxy_pass http://u1;
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-    }
+location / {
+    proxy_pass http://u1;
 }
 
-EOF
+location /status {
+    upstream_idle_status;
+}
+SERVER
 }
 
 # Reloads, and looks at the figures until only new workers are there.

@@ -18,6 +18,7 @@ use JSON::PP ();
 
 use Backend::Faulty;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -30,59 +31,42 @@ my $tools = $ENV{PROMETHEUS_DIR};
 
 plan(skip_all => 'PROMETHEUS_DIR not set') unless $tools;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(14)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(14);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream_idle_timeout 60s margin=1500ms;
 
-daemon off;
-
-events {
+upstream u {
+    server 127.0.0.1:8081;
+    server 127.0.0.1:8082;
+    keepalive 4;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
+upstream "we\"ird\\name\n" {
+    server 127.0.0.1:8081;
+    keepalive 4;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_set_header Host localhost;
 
-    upstream_idle_timeout 60s margin=1500ms;
-
-    upstream u {
-        server 127.0.0.1:8081;
-        server 127.0.0.1:8082;
-        keepalive 4;
-    }
-
-    upstream "we\"ird\\name\n" {
-        server 127.0.0.1:8081;
-        keepalive 4;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_set_header Host localhost;
-
-        location / {
-            proxy_pass http://u;
-        }
-
-        location /weird {
-            proxy_pass "http://we\"ird\\name\n";
-        }
-
-        location /status {
-            upstream_idle_status;
-        }
-
-        location /metrics {
-            upstream_idle_status prometheus;
-        }
-    }
+location / {
+    proxy_pass http://u;
 }
 
-EOF
+location /weird {
+    proxy_pass "http://we\"ird\\name\n";
+}
+
+location /status {
+    upstream_idle_status;
+}
+
+location /metrics {
+    upstream_idle_status prometheus;
+}
+SERVER
 
 my $d = $t->testdir();
 my $server = '127.0.0.1:' . port(8090);

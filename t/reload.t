@@ -17,6 +17,7 @@ use POSIX ();
 
 use Backend;
 use Client;
+use Conf;
 use Test::Nginx;
 
 ###############################################################################
@@ -123,39 +124,21 @@ ok(gone($workers[-1]), 'worker exits');
 sub configure {
 	my ($t, $directive) = @_;
 
-	$t->write_file_expand('nginx.conf', <<"EOF");
-
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+	conf($t, http => <<"HTTP", server => <<"SERVER");
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 8;
+    $directive;
 }
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+add_header X-Worker \$pid;
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 8;
-        $directive;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        add_header X-Worker \$pid;
-
-        location / {
-            proxy_pass http://u;
-        }
-    }
+location / {
+    proxy_pass http://u;
 }
-
-EOF
+SERVER
 }
 
 # Reloads, and returns the new worker. For a moment, an old one may answer, too.

@@ -15,6 +15,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Test::Nginx;
 
 ###############################################################################
@@ -22,52 +23,35 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(25)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(25);
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 4;
+    upstream_idle_timeout 500ms margin=200ms;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 4;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    upstream one {
-        server 127.0.0.1:8081;
-        keepalive 1;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    upstream three_requests {
-        server 127.0.0.1:8081;
-        keepalive 4;
-        keepalive_requests 3;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://$arg_upstream;
-        }
-    }
+upstream one {
+    server 127.0.0.1:8081;
+    keepalive 1;
+    upstream_idle_timeout 500ms margin=200ms;
 }
 
-EOF
+upstream three_requests {
+    server 127.0.0.1:8081;
+    keepalive 4;
+    keepalive_requests 3;
+    upstream_idle_timeout 500ms margin=200ms;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+
+location / {
+    proxy_pass http://$arg_upstream;
+}
+SERVER
 
 my $log = $t->testdir() . '/backend.log';
 

@@ -17,6 +17,7 @@ use JSON::PP ();
 
 use Backend;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -226,52 +227,34 @@ EOF
         }
 EOF
 
-	$t->write_file_expand('nginx.conf', <<"EOF");
-
-%%TEST_GLOBALS%%
-
-daemon off;
-worker_processes 2;
-
-events {
-}
-
-http {
-    %%TEST_GLOBALS_HTTP%%
-
+	conf($t, main => 'worker_processes 2;', http => <<"HTTP", server => <<"SERVER");
 $upstreams
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_set_header Host localhost;
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_set_header Host localhost;
 
 $locations
-        location /status {
-            add_header X-Worker \$pid;
-            upstream_idle_status;
-        }
+location /status {
+    add_header X-Worker \$pid;
+    upstream_idle_status;
+}
 
-        location /json {
-            upstream_idle_status json;
-        }
+location /json {
+    upstream_idle_status json;
+}
 
-        location /prometheus {
-            upstream_idle_status prometheus;
-        }
+location /prometheus {
+    upstream_idle_status prometheus;
+}
     }
 
     server {
-        listen       127.0.0.1:8082;
-        server_name  localhost;
+listen       127.0.0.1:8082;
+server_name  localhost;
 
-        upstream_idle_status;
-    }
-}
-
-EOF
+upstream_idle_status;
+SERVER
 }
 
 sub header {

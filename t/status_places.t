@@ -14,6 +14,7 @@ use FindBin;
 use lib "$FindBin::Bin/inc";
 
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -55,83 +56,69 @@ my $auth_request = $t->has_module('auth_request') ? <<'EOF' : '';
         }
 EOF
 
-$t->write_file_expand('nginx.conf', <<"EOF");
-
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
-}
-
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    default_type text/html;
-    subrequest_output_buffer_size 1m;
+conf($t, http => <<"HTTP", server => <<"SERVER");
+default_type text/html;
+subrequest_output_buffer_size 1m;
 
 $upstreams
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
+HTTP
+location = /status {
+    upstream_idle_status;
 
-        location = /status {
-            upstream_idle_status;
+    if (\$arg_if) {
+        add_header X-If yes;
+    }
+}
 
-            if (\$arg_if) {
-                add_header X-If yes;
-            }
-        }
+location = /prometheus {
+    upstream_idle_status prometheus;
+}
 
-        location = /prometheus {
-            upstream_idle_status prometheus;
-        }
+location = /charset {
+    upstream_idle_status prometheus;
+    charset koi8-r;
+    charset_types text/plain;
+}
 
-        location = /charset {
-            upstream_idle_status prometheus;
-            charset koi8-r;
-            charset_types text/plain;
-        }
+location = /limited {
+    upstream_idle_status;
 
-        location = /limited {
-            upstream_idle_status;
+    limit_except GET {
+        deny all;
+    }
+}
 
-            limit_except GET {
-                deny all;
-            }
-        }
+location /ssi/ {
+    ssi on;
+}
 
-        location /ssi/ {
-            ssi on;
-        }
+location /mirror/ {
+    mirror /status;
+}
 
-        location /mirror/ {
-            mirror /status;
-        }
+location /post_action/ {
+    post_action /status;
+}
 
-        location /post_action/ {
-            post_action /status;
-        }
+location /try_files/ {
+    try_files /none /status;
+}
 
-        location /try_files/ {
-            try_files /none /status;
-        }
+location /rewrite/ {
+    rewrite ^ /status;
+}
 
-        location /rewrite/ {
-            rewrite ^ /status;
-        }
+location /error_page/ {
+    error_page 404 /status;
+}
 
-        location /error_page/ {
-            error_page 404 /status;
-        }
+location /error_page_200/ {
+    error_page 404 405 =200 /status;
+}
 
-        location /error_page_200/ {
-            error_page 404 405 =200 /status;
-        }
-
-        location /accel/ {
-            proxy_pass http://127.0.0.1:8082/;
-        }
+location /accel/ {
+    proxy_pass http://127.0.0.1:8082/;
+}
 $addition
 $auth_request
     }
@@ -139,17 +126,14 @@ $auth_request
     # sends nginx to the status, with a type that is not the status'
 
     server {
-        listen       127.0.0.1:8082;
-        server_name  localhost;
+listen       127.0.0.1:8082;
+server_name  localhost;
 
-        default_type "text/html; charset=koi8-r";
-        add_header X-Accel-Redirect \$uri;
+default_type "text/html; charset=koi8-r";
+add_header X-Accel-Redirect \$uri;
 
-        return 200 "elsewhere\\n";
-    }
-}
-
-EOF
+return 200 "elsewhere\\n";
+SERVER
 
 my @folders = qw/mirror post_action error_page_200 before after around auth/;
 

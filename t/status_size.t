@@ -16,6 +16,7 @@ use lib "$FindBin::Bin/inc";
 use IO::Uncompress::Gunzip qw/ gunzip /;
 
 use Client;
+use Conf;
 use Padding;
 use Status;
 use Test::Nginx;
@@ -74,42 +75,25 @@ sub configure {
 
 	my $upstreams = upstreams($padding);
 
-	$t->write_file_expand('nginx.conf', <<"EOF");
-
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
-}
-
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    gzip on;
-    gzip_http_version 1.0;
-    gzip_types application/json text/plain;
+	conf($t, http => <<"HTTP", server => <<"SERVER");
+gzip on;
+gzip_http_version 1.0;
+gzip_types application/json text/plain;
 
 $upstreams
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        location = /status {
-            upstream_idle_status;
-        }
-
-        location = /prometheus {
-            upstream_idle_status prometheus;
-        }
-
-        location /ssi/ {
-            ssi on;
-        }
-    }
+HTTP
+location = /status {
+    upstream_idle_status;
 }
 
-EOF
+location = /prometheus {
+    upstream_idle_status prometheus;
+}
+
+location /ssi/ {
+    ssi on;
+}
+SERVER
 }
 
 ###############################################################################

@@ -19,6 +19,7 @@ use POSIX ();
 
 use Backend::Faulty;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -30,78 +31,60 @@ select STDOUT; $| = 1;
 my $requests = $ENV{TEST_SUMS_REQUESTS} || 3000;
 my $clients = 4;
 
-my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(67)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy upstream_keepalive/)->plan(67);
 
-%%TEST_GLOBALS%%
+conf($t, main => 'worker_processes 2;', http => <<'HTTP', server => <<'SERVER');
+# connections go in time
 
-daemon off;
-worker_processes 2;
-
-events {
+upstream margin {
+    server 127.0.0.1:8081 max_fails=0;
+    server 127.0.0.1:8082 max_fails=0;
+    keepalive 6;
+    keepalive_requests 100000;
+    upstream_idle_timeout 500ms margin=200ms;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
+# they stay, or make room for others
 
-    # connections go in time
-
-    upstream margin {
-        server 127.0.0.1:8081 max_fails=0;
-        server 127.0.0.1:8082 max_fails=0;
-        keepalive 6;
-        keepalive_requests 100000;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    # they stay, or make room for others
-
-    upstream stay {
-        server 127.0.0.1:8083 max_fails=0;
-        server 127.0.0.1:8084 max_fails=0;
-        keepalive 2;
-        keepalive_requests 100000;
-        upstream_idle_timeout 60s;
-    }
-
-    # the backend closes them
-
-    upstream stale {
-        server 127.0.0.1:8085 max_fails=0;
-        keepalive 6;
-        keepalive_requests 100000;
-        upstream_idle_timeout 60s;
-    }
-
-    log_format tries "$status|$upstream_addr|$upstream_status|$upstream_reused|$upstream_reuse_outcome|$upstream_reuse_evidence|$request_uri";
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        access_log %%TESTDIR%%/tries.log tries;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_read_timeout 150ms;
-
-        location / {
-            proxy_pass http://$arg_upstream;
-        }
-
-        location /status {
-            access_log off;
-            upstream_idle_status;
-        }
-
-        location /metrics {
-            access_log off;
-            upstream_idle_status prometheus;
-        }
-    }
+upstream stay {
+    server 127.0.0.1:8083 max_fails=0;
+    server 127.0.0.1:8084 max_fails=0;
+    keepalive 2;
+    keepalive_requests 100000;
+    upstream_idle_timeout 60s;
 }
 
-EOF
+# the backend closes them
+
+upstream stale {
+    server 127.0.0.1:8085 max_fails=0;
+    keepalive 6;
+    keepalive_requests 100000;
+    upstream_idle_timeout 60s;
+}
+
+log_format tries "$status|$upstream_addr|$upstream_status|$upstream_reused|$upstream_reuse_outcome|$upstream_reuse_evidence|$request_uri";
+HTTP
+access_log %%TESTDIR%%/tries.log tries;
+
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_read_timeout 150ms;
+
+location / {
+    proxy_pass http://$arg_upstream;
+}
+
+location /status {
+    access_log off;
+    upstream_idle_status;
+}
+
+location /metrics {
+    access_log off;
+    upstream_idle_status prometheus;
+}
+SERVER
 
 my $d = $t->testdir();
 

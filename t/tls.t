@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Stall;
 use Test::Nginx;
 
@@ -23,52 +24,35 @@ select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
 my $t = Test::Nginx->new()->has(qw/http proxy http_ssl upstream_keepalive socket_ssl/)
-	->has_daemon('openssl')->plan(22)
-	->write_file_expand('nginx.conf', <<'EOF');
+	->has_daemon('openssl')->plan(22);
 
-%%TEST_GLOBALS%%
-
-daemon off;
-
-events {
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream TLSv1_2 {
+    server 127.0.0.1:8081;
+    keepalive 2;
+    upstream_idle_timeout 500ms margin=200ms;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
+upstream TLSv1_3 {
+    server 127.0.0.1:8082;
+    keepalive 2;
+    upstream_idle_timeout 500ms margin=200ms;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+proxy_ssl_session_reuse on;
+proxy_ssl_protocols TLSv1.2 TLSv1.3;
 
-    upstream TLSv1_2 {
-        server 127.0.0.1:8081;
-        keepalive 2;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    upstream TLSv1_3 {
-        server 127.0.0.1:8082;
-        keepalive 2;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_ssl_session_reuse on;
-        proxy_ssl_protocols TLSv1.2 TLSv1.3;
-
-        location / {
-            proxy_pass https://$arg_upstream;
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-    }
+location / {
+    proxy_pass https://$arg_upstream;
 }
 
-EOF
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
+}
+SERVER
 
 my $d = $t->testdir();
 

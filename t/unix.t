@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend;
 use Client;
+use Conf;
 use Stall;
 use Test::Nginx;
 
@@ -22,44 +23,27 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy unix upstream_keepalive/)->plan(11)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy unix upstream_keepalive/)->plan(11);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream u {
+    server unix:%%TESTDIR%%/unix.sock;
+    keepalive 2;
+    upstream_idle_timeout 500ms margin=200ms;
+}
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
 
-daemon off;
-
-events {
+location / {
+    proxy_pass http://u;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream u {
-        server unix:%%TESTDIR%%/unix.sock;
-        keepalive 2;
-        upstream_idle_timeout 500ms margin=200ms;
-    }
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://u;
-        }
-
-        location /stall {
-            access_log %%TESTDIR%%/stall.fifo;
-            return 204;
-        }
-    }
+location /stall {
+    access_log %%TESTDIR%%/stall.fifo;
+    return 204;
 }
-
-EOF
+SERVER
 
 my $stall = Stall->new($t);
 my $log = $t->testdir() . '/backend.log';

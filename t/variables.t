@@ -14,6 +14,7 @@ use lib "$FindBin::Bin/inc";
 
 use Backend::Faulty;
 use Client;
+use Conf;
 use Status;
 use Test::Nginx;
 
@@ -22,142 +23,124 @@ use Test::Nginx;
 select STDERR; $| = 1;
 select STDOUT; $| = 1;
 
-my $t = Test::Nginx->new()->has(qw/http proxy rewrite ssi upstream_keepalive/)->plan(25)
-	->write_file_expand('nginx.conf', <<'EOF');
+my $t = Test::Nginx->new()->has(qw/http proxy rewrite ssi upstream_keepalive/)->plan(25);
 
-%%TEST_GLOBALS%%
+conf($t, http => <<'HTTP', server => <<'SERVER');
+upstream_idle_timeout 30s;
 
-daemon off;
-
-events {
+upstream u {
+    server 127.0.0.1:8081;
+    keepalive 4;
 }
 
-http {
-    %%TEST_GLOBALS_HTTP%%
-
-    upstream_idle_timeout 30s;
-
-    upstream u {
-        server 127.0.0.1:8081;
-        keepalive 4;
-    }
-
-    upstream two {
-        server 127.0.0.1:8081;
-        server 127.0.0.1:8082 backup;
-        keepalive 4;
-    }
-
-    upstream three {
-        server 127.0.0.1:8083;
-        keepalive 4;
-    }
-
-    upstream off {
-        server 127.0.0.1:8082;
-        keepalive 4;
-        upstream_idle_timeout off;
-    }
-
-    upstream none {
-        server 127.0.0.1:8081 down;
-        keepalive 4;
-    }
-
-    # nobody listens there
-
-    upstream down {
-        server 127.0.0.1:8084;
-        keepalive 4;
-    }
-
-    log_format variables "$status ($upstream_addr) ($upstream_reused) ($upstream_reuse_outcome) ($upstream_idle_time)";
-    log_format evidence "$upstream_reuse_evidence";
-
-    access_log %%TESTDIR%%/variables.log variables;
-    access_log %%TESTDIR%%/evidence.log evidence;
-    log_subrequest on;
-
-    server {
-        listen       127.0.0.1:8080;
-        server_name  localhost;
-
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-
-        location / {
-            proxy_pass http://u;
-        }
-
-        location /three {
-            proxy_pass http://three;
-        }
-
-        location /two {
-            proxy_pass http://two;
-            proxy_next_upstream http_500;
-        }
-
-        location /off {
-            proxy_pass http://off;
-        }
-
-        location /down {
-            proxy_pass http://down;
-        }
-
-        location /none {
-            proxy_pass http://none;
-        }
-
-        location /read_timeout {
-            proxy_pass http://u;
-            proxy_read_timeout 200ms;
-        }
-
-        location /page {
-            error_page 502 /page.html;
-            proxy_pass http://u;
-        }
-
-        location = /page.html {
-        }
-
-        location /named {
-            error_page 502 = @named;
-            proxy_pass http://u;
-        }
-
-        location @named {
-            proxy_pass http://three;
-        }
-
-        location /named_off {
-            error_page 502 = @off;
-            proxy_pass http://u;
-        }
-
-        location @off {
-            proxy_pass http://off;
-        }
-
-        location = /ssi.html {
-            ssi on;
-        }
-
-        location = /sent {
-            return 200 "$upstream_reused|$upstream_idle_time|$upstream_reuse_outcome";
-        }
-
-        location /header {
-            add_header X-Reused "$upstream_reused $upstream_reuse_outcome";
-            proxy_pass http://u;
-        }
-
-    }
+upstream two {
+    server 127.0.0.1:8081;
+    server 127.0.0.1:8082 backup;
+    keepalive 4;
 }
 
-EOF
+upstream three {
+    server 127.0.0.1:8083;
+    keepalive 4;
+}
+
+upstream off {
+    server 127.0.0.1:8082;
+    keepalive 4;
+    upstream_idle_timeout off;
+}
+
+upstream none {
+    server 127.0.0.1:8081 down;
+    keepalive 4;
+}
+
+# nobody listens there
+
+upstream down {
+    server 127.0.0.1:8084;
+    keepalive 4;
+}
+
+log_format variables "$status ($upstream_addr) ($upstream_reused) ($upstream_reuse_outcome) ($upstream_idle_time)";
+log_format evidence "$upstream_reuse_evidence";
+
+access_log %%TESTDIR%%/variables.log variables;
+access_log %%TESTDIR%%/evidence.log evidence;
+log_subrequest on;
+HTTP
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+
+location / {
+    proxy_pass http://u;
+}
+
+location /three {
+    proxy_pass http://three;
+}
+
+location /two {
+    proxy_pass http://two;
+    proxy_next_upstream http_500;
+}
+
+location /off {
+    proxy_pass http://off;
+}
+
+location /down {
+    proxy_pass http://down;
+}
+
+location /none {
+    proxy_pass http://none;
+}
+
+location /read_timeout {
+    proxy_pass http://u;
+    proxy_read_timeout 200ms;
+}
+
+location /page {
+    error_page 502 /page.html;
+    proxy_pass http://u;
+}
+
+location = /page.html {
+}
+
+location /named {
+    error_page 502 = @named;
+    proxy_pass http://u;
+}
+
+location @named {
+    proxy_pass http://three;
+}
+
+location /named_off {
+    error_page 502 = @off;
+    proxy_pass http://u;
+}
+
+location @off {
+    proxy_pass http://off;
+}
+
+location = /ssi.html {
+    ssi on;
+}
+
+location = /sent {
+    return 200 "$upstream_reused|$upstream_idle_time|$upstream_reuse_outcome";
+}
+
+location /header {
+    add_header X-Reused "$upstream_reused $upstream_reuse_outcome";
+    proxy_pass http://u;
+}
+SERVER
 
 my $d = $t->testdir();
 my %port = (u => 8081, backup => 8082, three => 8083, down => 8084);
