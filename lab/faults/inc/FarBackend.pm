@@ -127,7 +127,7 @@ sub apache {
 sub node {
 	my ($script) = @_;
 
-	local $ENV{STORE} = "$root/build/backends/apache";
+	local $ENV{STORE} = "$root/../build/backends/apache";
 
 	return split /\n/, qx(node -e '
 		const apache = require("$root/backends/apache.js");
