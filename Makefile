@@ -82,7 +82,7 @@ valgrind: build-packages ## Run the suites under valgrind's memcheck
 	@tools/packages valgrind
 	@MAKE='$(MAKE)' tools/valgrind $(TESTS)
 
-faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (4 minutes)
+faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (15 minutes)
 	@tools/packages faults
 	@rm -f $(OUT)/faults.table
 	@FAKETIME_LIBRARY=$$(tools/faketime $(CURDIR)/build/faketime) FAULTS_TABLE=$(OUT)/faults.table \
