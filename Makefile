@@ -90,7 +90,7 @@ sanitize: build-packages ## Run the suites under AddressSanitizer
 	@tools/packages sanitize
 	@MAKE='$(MAKE)' tools/sanitize $(TESTS)
 
-faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (4 minutes)
+faults: all ## Try faults: workers blocked or killed, reloads, resets, latency, exhaustion (15 minutes)
 	@tools/packages faults
 	@rm -f $(OUT)/faults.table
 	@FAKETIME_LIBRARY=$$(tools/faketime $(CURDIR)/build/faketime) FAULTS_TABLE=$(OUT)/faults.table \

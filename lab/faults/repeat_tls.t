@@ -39,6 +39,8 @@ for my $backend (map { $_->{name} } @backends) {
 	}
 }
 
-$adversary->rest('TLS');
+# on a busy machine a response is seen together with the end of its connection at times
+
+$adversary->rest('TLS', unknown => 30);
 
 ###############################################################################

@@ -7,14 +7,16 @@ use warnings;
 use strict;
 
 use FindBin;
-use List::Util qw/ sum0 uniq /;
+use POSIX ();
 use Test::More;
 
 use Client;
 use Racer;
 use Rest ();
 use Setup;
+use Stall;
 use Test::Nginx;
+use Test::Nginx::Process qw/ fork_child /;
 use Wire;
 
 # The directive is text: what holds, holds for each.
@@ -52,6 +54,7 @@ sub new {
 	configure($t, workers => 1, events => 'worker_connections 2048;', http => http_part($wire, @backends),
 		server => server_part(@backends));
 
+	$self->{stall} = Stall->new($t);
 	$self->run($_) for @backends;
 	$wire->waitforsocket($t, map { port($_->{port}) } @backends);
 	$t->run();
@@ -75,6 +78,7 @@ sub wire {
 #     events      how many failures are enough, and how few are too few
 #     processes   the backend carries out what comes after it has ended its side: "closed" and "refused" are no proof then
 #     unread      whether something may be received and never read by the backend
+#     blocked     for how many milliseconds nginx's worker is blocked, again and again: it sees all of it together, and late
 
 sub attack {
 	my ($self, %option) = @_;
@@ -82,6 +86,7 @@ sub attack {
 	my $prefix = ++$self->{attacks} . '.';
 	my $events = $option{events} // EVENTS;
 	my $end = now() + 1000 * SECONDS;
+	my $blocker = $option{blocked} && $self->block($option{blocked});
 	my (@posts, $seen);
 
 	do {
@@ -94,6 +99,7 @@ sub attack {
 
 	} until (@{$seen->{failures}} >= $events || now() > $end);
 
+	$blocker->() if $blocker;
 	$self->check(\%option, $events, $seen);
 
 	return $seen;
@@ -165,6 +171,11 @@ EOF
 	return <<"EOF";
         access_log %%TESTDIR%%/evidence.log evidence;
 
+        location /stall {
+            access_log %%TESTDIR%%/stall.fifo;
+            return 204;
+        }
+
 $locations
 EOF
 }
@@ -202,6 +213,29 @@ sub certificate {
 	$self->{certificate} //= Certificate::create($self->{t});
 
 	return @{$self->{certificate}}{qw/SSL_cert_file SSL_key_file/};
+}
+
+# A process that blocks the worker until its file is gone. A signal could end it while the worker is blocked.
+
+sub block {
+	my ($self, $msec) = @_;
+
+	my ($owner, $file) = ($$, $self->{t}->testdir() . '/blocking');
+
+	$self->{t}->write_file('blocking', '');
+
+	my $pid = fork_child(sub {
+		while (-e $file && getppid() == $owner) {
+			$self->{stall}->begin();
+			sleep_until(now() + $msec);
+			$self->{stall}->release();
+			sleep_until(now() + $msec / 2);
+		}
+
+		POSIX::_exit(0);
+	});
+
+	return sub { unlink $file; waitpid $pid, 0; };
 }
 
 # What nginx, the client and the backend have seen of the POSTs of an attack.
