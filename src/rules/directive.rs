@@ -101,16 +101,18 @@ fn set(
         _ => None,
     };
 
+    let probe = || match value {
+        b"auto" => Some(Probe::Auto),
+        _ => time_or_off().map(|age| age.map_or(Probe::Off, Probe::From)),
+    };
+
+    let level = || Repeat::ALL.iter().find(|(name, _)| *name == value).map(|(_, level)| *level);
+
     match name {
         b"margin" => policy.margin = Some(time(value)?),
         b"hint" => policy.hint = on_or_off()?,
-        b"probe" => {
-            policy.probe = match value {
-                b"auto" => Probe::Auto,
-                _ => time_or_off()?.map_or(Probe::Off, Probe::From),
-            }
-        }
-        b"repeat" => policy.repeat = Repeat::ALL.iter().find(|(name, _)| *name == value)?.1,
+        b"probe" => policy.probe = probe()?,
+        b"repeat" => policy.repeat = level()?,
         b"non_idempotent" => policy.non_idempotent = time_or_off()?,
         b"fails" => policy.fails = on_or_off()?,
         _ => return None,
