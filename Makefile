@@ -49,8 +49,8 @@ endef
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix faults soak valgrind sanitize check fuzz bench bench-quick \
-	bench-fetch install clean build-packages
+.PHONY: all help demo backends test unittest suites matrix faults soak valgrind sanitize check fuzz mutants bench \
+	bench-quick bench-fetch install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -113,6 +113,9 @@ check: build-packages $(OUT)/env ## Check the format, the lints and the document
 fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 	@tools/packages fuzz
 	fuzz/run $(CURDIR)/build/fuzz $(or $(SECONDS),60)
+
+mutants: build-packages ## Break the parts that are free of nginx in 250 places: the unit tests have to see it
+	@tools/mutants $(CURDIR)/build/mutants
 
 bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to bench/results (15 minutes)
 	@$(call BENCH)
