@@ -49,7 +49,7 @@ endef
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
-.PHONY: all help demo backends test unittest suites matrix faults headline soak valgrind sanitize check docs-check fuzz \
+.PHONY: all help demo backends test unittest suites matrix faults headline soak valgrind sanitize check docs-check fuzz mutants \
 	bench bench-quick bench-fetch install clean build-packages
 .DELETE_ON_ERROR:
 
@@ -121,6 +121,9 @@ docs-check: all ## Try what the documentation says: links, tests, configurations
 fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 	@tools/packages fuzz
 	fuzz/run $(CURDIR)/build/fuzz $(or $(SECONDS),60)
+
+mutants: build-packages ## Break the parts that are free of nginx in 250 places: the unit tests have to see it
+	@tools/mutants $(CURDIR)/build/mutants
 
 bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to lab/bench/results (15 minutes)
 	@$(call BENCH)

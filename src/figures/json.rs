@@ -108,6 +108,10 @@ mod tests {
             "{out}"
         );
 
+        let evidence = "\"reuse_evidence\":{\"unwritten\":0,\"refused\":0,\"closed\":0,\
+                        \"unknown\":2,\"received\":0}";
+        assert!(out.contains(evidence), "{out}");
+
         let peer = "\"peers\":{\"a\":{\"connections\":2,\"connects\":0,\"reuses\":1,";
         assert!(out.contains(peer), "{out}");
         assert_eq!(out.matches('{').count(), out.matches('}').count());

@@ -52,9 +52,10 @@ mod tests {
 
     #[test]
     fn quoted() {
-        let cases: [(&[u8], &str, &str); 6] = [
+        let cases: [(&[u8], &str, &str); 7] = [
             // name, in JSON, in Prometheus' format
             (b"u", "\"u\"", "\"u\""),
+            (b"a b", "\"a b\"", "\"a b\""),
             (b"a\"b\\c", "\"a\\\"b\\\\c\"", "\"a\\\"b\\\\c\""),
             (b"a\nb", "\"a\\nb\"", "\"a\\nb\""),
             (b"a\tb\x01", "\"a\\u0009b\\u0001\"", "\"a\tb\x01\""),

@@ -128,3 +128,32 @@ pub(super) mod examples {
         Upstream { name, timeout: Some(5000), margin: 250, peers }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::counters::Counters;
+
+    #[test]
+    fn each_bucket_holds_those_before_it() {
+        let cases: [(&[Msec], [u64; 4]); 4] = [
+            // ages, how many are within 0.1 s, within 2 s, within 120 s, and in all
+            (&[], [0, 0, 0, 0]),
+            (&[2000], [0, 1, 1, 1]),
+            (&[0, 100, 101, 2001], [2, 3, 4, 4]),
+            (&[50, 1500, 120_000, 120_001, Msec::MAX], [1, 2, 3, 5]),
+        ];
+
+        for (ages, expected) in cases {
+            let counters = Counters::default();
+            ages.iter().for_each(|age| counters.reuse(*age));
+
+            let ages = &counters.snapshot(0).ages[AgeEvent::Reuse as usize];
+            let within = |bound| cumulative(ages).find_map(|(b, n)| (b == bound).then_some(n));
+
+            let bounds = [Some(100), Some(2000), Some(120_000), None];
+            assert_eq!(bounds.map(within), expected.map(Some), "{ages:?}");
+            assert_eq!(count(ages), expected[3], "{ages:?}");
+        }
+    }
+}

@@ -416,6 +416,12 @@ mod tests {
                 Seen { tcp: tcp(State::Close, false, 100), ..late },
                 Some((Timeout, Unknown)),
             ),
+            // what nginx had not read when it gave up does not make it an idle close
+            (
+                "FIN since",
+                Seen { tcp: tcp(State::CloseWait, false, 100), ..late },
+                Some((Timeout, Unknown)),
+            ),
         ]);
     }
 

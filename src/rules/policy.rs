@@ -260,6 +260,24 @@ mod tests {
     }
 
     #[test]
+    fn margin_that_is_shown() {
+        let cases = [
+            // timeout, margin, what is shown
+            (Some(5000), None, 1000),
+            (Some(500), None, 250),
+            (Some(5000), Some(200), 200),
+            // before whatever the backend tells
+            (None, None, 1000),
+            (None, Some(200), 200),
+        ];
+
+        for (timeout, margin, shown) in cases {
+            let policy = Policy { margin, ..Policy::new(timeout) };
+            assert_eq!(policy.margin(), shown, "{timeout:?} {margin:?}");
+        }
+    }
+
+    #[test]
     fn hint() {
         let fixed = Policy::new(Some(5000));
         let deaf = Policy { hint: false, ..fixed };
@@ -280,6 +298,8 @@ mod tests {
             ("auto, longer than nginx", auto, Some(90_000), 89_000),
             ("auto, untold", auto, None, 60_000),
             ("auto, for ever", auto, Some(Msec::MAX - 1), MAX_STAY),
+            ("auto, ten years and the margin", auto, Some(315_360_001_000), 315_360_000_000),
+            ("auto, a little longer", auto, Some(315_360_001_001), 315_360_000_000),
         ];
 
         for (name, policy, hint, stays) in cases {

@@ -132,6 +132,8 @@ mod tests {
         let ping = frame(6, &[0x55; 8]);
         let empty = frame(4, &[]);
         let headers = frame(HEADERS_FRAME, &[0x88]);
+        let largest = frame(0, &[0; 16_384]);
+        let larger = frame(0, &[0; 16_385]);
 
         let cases = [
             ("nothing", Vec::new(), (true, None)),
@@ -144,6 +146,8 @@ mod tests {
                 [settings.clone(), empty, ping, goaway(5, b"x")].concat(),
                 (true, Some(5)),
             ),
+            ("after the largest frame", [largest, goaway(5, b"")].concat(), (true, Some(5))),
+            ("after a larger one", [larger, goaway(5, b"")].concat(), (false, None)),
             (
                 "the last one counts",
                 [goaway(u32::MAX, b""), goaway(7, b"")].concat(),
