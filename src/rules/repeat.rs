@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! Which requests are sent again after a failed reuse, although nginx by itself would not.
 
-use super::outcome::{Evidence, FailedReuse};
+use super::outcome::{Evidence, FailedReuse, Failure};
 use super::policy::Msec;
 
 /// How much has to be known of a request that is sent again. Each level takes in those before it.
@@ -37,6 +37,8 @@ impl Repeat {
             Evidence::Unwritten => Self::Unwritten,
             Evidence::Refused => Self::Refused,
             Evidence::Closed => Self::Closed,
+            // the kernel goes on sending it when nginx has long given up: once the way is free again, it arrives
+            Evidence::Unknown if failed.kind == Failure::Timeout => return false,
             Evidence::Unknown => Self::Reused,
             Evidence::Received => return false,
         };
@@ -78,23 +80,25 @@ const MAX_WAIT: Msec = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::outcome::Failure;
 
     #[test]
     fn levels() {
         // in the order of the levels, from `off` on
         let cases = [
-            (Evidence::Unwritten, [false, true, true, true, true]),
-            (Evidence::Refused, [false, false, true, true, true]),
-            (Evidence::Closed, [false, false, false, true, true]),
-            (Evidence::Unknown, [false, false, false, false, true]),
-            (Evidence::Received, [false; 5]),
+            (Failure::Eof, Evidence::Unwritten, [false, true, true, true, true]),
+            (Failure::Eof, Evidence::Refused, [false, false, true, true, true]),
+            (Failure::Eof, Evidence::Closed, [false, false, false, true, true]),
+            (Failure::Eof, Evidence::Unknown, [false, false, false, false, true]),
+            (Failure::Eof, Evidence::Received, [false; 5]),
+            (Failure::Goaway, Evidence::Unknown, [false, false, false, false, true]),
+            (Failure::Timeout, Evidence::Unwritten, [false, true, true, true, true]),
+            (Failure::Timeout, Evidence::Unknown, [false; 5]),
         ];
 
-        for (evidence, allowed) in cases {
-            let failed = FailedReuse::new(Failure::Eof, evidence);
+        for (kind, evidence, allowed) in cases {
+            let failed = FailedReuse::new(kind, evidence);
 
-            assert_eq!(Repeat::ALL.map(|(_, level)| level.allows(failed)), allowed, "{evidence:?}");
+            assert_eq!(Repeat::ALL.map(|(_, level)| level.allows(failed)), allowed, "{failed:?}");
         }
 
         let waits = Repeat::ALL.map(|(_, level)| level.waits_for_reset());
