@@ -112,6 +112,9 @@ mod tests {
                         \"unknown\":2,\"received\":0}";
         assert!(out.contains(evidence), "{out}");
 
+        let repeats = "\"repeats\":{\"unwritten\":0,\"refused\":2,\"closed\":0,\"unknown\":0},";
+        assert!(out.contains(repeats), "{out}");
+
         let peer = "\"peers\":{\"a\":{\"connections\":2,\"connects\":0,\"reuses\":1,";
         assert!(out.contains(peer), "{out}");
         assert_eq!(out.matches('{').count(), out.matches('}').count());

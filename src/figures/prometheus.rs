@@ -211,6 +211,7 @@ mod tests {
             std::format!("connections{{{labels}}} 2"),
             std::format!("reuses_total{{{labels}}} 1"),
             std::format!("reuse_failures_total{{{labels},kind=\"reset\",evidence=\"unknown\"}} 1"),
+            std::format!("repeats_total{{{labels},evidence=\"refused\"}} 1"),
             std::format!("closes_total{{{labels},reason=\"non_idempotent\"}} 0"),
             std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"1\"}} 0"),
             std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"2\"}} 1"),

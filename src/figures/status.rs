@@ -121,6 +121,7 @@ pub(super) mod examples {
         let counters = Counters::default();
         counters.reuse(1500);
         counters.failure(FailedReuse::new(Failure::Reset, Evidence::Unknown), 1500);
+        counters.repeat(Evidence::Refused);
 
         let figures = counters.snapshot(2);
         let peers = addresses.iter().map(|address| Peer { address, figures }).collect();
