@@ -21,6 +21,7 @@ my %reason = (
 	fuzz => 'it takes as long as it is told',
 	install => 'it changes the machine',
 	matrix => '.ci/run does, with one release',
+	mutants => 'it takes minutes',
 	sanitize => 'it takes minutes',
 	soak => 'it takes as long as it is told',
 	suites => 'make test runs all of them',
