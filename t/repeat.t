@@ -45,7 +45,7 @@ my @cases = (
 );
 
 my $t = Test::Nginx->new()->has(qw/http proxy fastcgi http_ssl rewrite ssi unix upstream_keepalive socket_ssl/)
-	->has_daemon('openssl')->plan(3 * @cases * @levels + 33);
+	->has_daemon('openssl')->plan(3 * @cases * @levels + 35);
 
 my $d = $t->testdir();
 
@@ -59,8 +59,10 @@ my %server = (
 my $upstreams = '';
 
 for my $protocol (sort keys %server) {
-	$upstreams .= upstream("${protocol}_$_", "server $server{$protocol};", "repeat=$_") for @levels;
+	$upstreams .= upstream("${protocol}_$_", "server $server{$protocol};", "probe=off repeat=$_") for @levels;
 }
+
+$upstreams .= upstream('unix_auto', "server $server{unix};", '');
 
 $t->write_file_expand('nginx.conf', <<"EOF");
 
@@ -278,6 +280,13 @@ like((lines($t, 'tries.log'))[-1], qr/^200 \(127.0.0.1:\d+(?:, 127.0.0.1:\d+)+\)
 like($response, qr/^HTTP\S+ 502 /, 'failed again');
 is(changed($before, 'default'), 'connects +1, repeats.refused +1, reuse_evidence.refused +1', 'failed again, counted once');
 
+# a unix socket tells nothing, so that by default a connection is looked at however busy it is
+
+($before, $response) = failed('unix', 'unix_auto', 'closed before');
+
+like($response, $fresh, 'unix, auto');
+is(changed($before, 'unix_auto'), 'closes.dead +1, connects +1', 'unix, auto, counted');
+
 # a subrequest
 
 my $client = ask('GET', '/?upstream=default');
@@ -378,7 +387,7 @@ sub upstream {
     upstream $name {
         $servers
         keepalive 4;
-        upstream_idle_timeout 60s probe=off $parameters;
+        upstream_idle_timeout 60s $parameters;
     }
 EOF
 }

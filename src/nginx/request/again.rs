@@ -7,6 +7,8 @@
 //! `ngx_http_upstream_connect()`. All else that keeps nginx from going on holds: the number of tries, their time, and
 //! `proxy_next_upstream`.
 
+use core::ffi::c_int;
+
 use nginx_sys::{
     ngx_uint_t, NGX_HTTP_CONNECT, NGX_HTTP_LOCK, NGX_HTTP_PATCH, NGX_HTTP_POST,
     NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT,
@@ -66,8 +68,15 @@ impl PeerData {
             || self.wrapped.policy.repeat >= Repeat::Refused
                 && self.can_be_sent_again()
                 && self.is_one_segment()
-                && !connection.is_unix()
+                && !self.is_unix()
                 && (!connection.is_tls() || connection.tls_written().is_some())
+    }
+
+    /// Whether the peer is behind a unix socket, which tells nothing of what became of a request.
+    fn is_unix(&self) -> bool {
+        // SAFETY: the balancer has set the address of the peer that it has chosen.
+        unsafe { self.upstream().peer.sockaddr.as_ref() }
+            .is_some_and(|address| c_int::from(address.sa_family) == libc::AF_UNIX)
     }
 
     fn is_one_segment(&self) -> bool {

@@ -1,6 +1,6 @@
 //! An upstream connection, and how it is closed. What the kernel tells of it stands in [`seen`].
 
-use core::ffi::{c_int, c_void};
+use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_event_t, ngx_log_t};
@@ -82,13 +82,6 @@ impl Connection {
     pub fn refuse(self) {
         // SAFETY: nginx gives every connection its events; this one is not run meanwhile.
         unsafe { &mut *self.get().read }.set_error(1);
-    }
-
-    /// Whether the peer is on this machine, behind a unix socket.
-    pub fn is_unix(self) -> bool {
-        // SAFETY: nginx sets the address of a connection to a peer, for as long as a request has it.
-        unsafe { self.get().sockaddr.as_ref() }
-            .is_some_and(|address| c_int::from(address.sa_family) == libc::AF_UNIX)
     }
 
     /// Takes back that nginx has read the end of the stream: it is to be told later.
