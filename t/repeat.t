@@ -280,7 +280,7 @@ like((lines($t, 'tries.log'))[-1], qr/^200 \(127.0.0.1:\d+(?:, 127.0.0.1:\d+)+\)
 like($response, qr/^HTTP\S+ 502 /, 'failed again');
 is(changed($before, 'default'), 'connects +1, repeats.refused +1, reuse_evidence.refused +1', 'failed again, counted once');
 
-# a unix socket tells nothing, so that by default a connection is looked at however busy it is
+# by default an idle connection is looked at, and always where its end would tell nothing of the request
 
 ($before, $response) = failed('unix', 'unix_auto', 'closed before');
 
