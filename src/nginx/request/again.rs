@@ -82,10 +82,7 @@ impl PeerData {
     fn is_one_segment(&self) -> bool {
         let body = self.request().headers_in.content_length_n;
 
-        // SAFETY: nginx has made the request, a chain of buffers in the request's pool, before it chooses a peer.
-        let header =
-            unsafe { self.upstream().request_bufs.as_ref().and_then(|chain| chain.buf.as_ref()) };
-
+        let header = self.request_header();
         let header = header.map_or(0, |buf| (buf.last as i64).saturating_sub(buf.pos as i64));
 
         header.saturating_add(body.max(0)) <= ONE_SEGMENT

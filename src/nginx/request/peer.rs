@@ -7,7 +7,7 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t,
+    ngx_buf_t, ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t,
     ngx_output_chain_ctx_t,
 };
 
@@ -218,14 +218,16 @@ impl PeerData {
             return;
         }
 
-        // SAFETY: the request is a chain of buffers in the request's pool.
-        let buffer =
-            unsafe { self.upstream().request_bufs.as_ref().and_then(|chain| chain.buf.as_ref()) };
-
-        if let Some(buffer) = buffer {
-            // SAFETY: its header is the first one, in memory; nginx is about to send it, and does not read it meanwhile.
+        if let Some(buffer) = self.request_header() {
+            // SAFETY: it is in memory; nginx is about to send it, and does not read it meanwhile.
             stream::make_first(unsafe { array::between(buffer.pos, buffer.last) });
         }
+    }
+
+    /// What the header of the request is in: nginx has made the request before it chooses a peer.
+    pub(super) fn request_header(&self) -> Option<&ngx_buf_t> {
+        // SAFETY: the request is a chain of buffers in the request's pool, the first of which has the header.
+        unsafe { self.upstream().request_bufs.as_ref()?.buf.as_ref() }
     }
 
     /// The request does not go out any more, if it has not.
