@@ -26,8 +26,10 @@ my %dies = (backend => 'plain', ages => [5, 30], blocked => 50);
 my @attacks = (
 	(map { ["idle, $_", %idle, then => "idle&how=$_&at=150"] } @hows),
 	['half-close, discard', %idle, then => 'half&at=150&what=discard', unread => 1],
-	['half-close, process', %idle, then => 'half&at=150&what=process', processes => 1],
-	['half-close, process, reset', %idle, then => 'half&at=150&what=reset', processes => 1],
+	['half-close, process', %idle, then => 'half&at=150&what=process', processes => 1,
+		breaks => 'closed'],
+	['half-close, process, reset', %idle, then => 'half&at=150&what=reset', processes => 1,
+		breaks => 'refused'],
 	['stalled', %idle, then => 'stall&how=close&at=150', unread => 1],
 	(map { my $size = $_; ["dies, $size bytes", %dies, body => $size,
 		then => sub { "die&read=all&how=$hows[rand @hows]&after=$after[rand @after]" }] } 100, 3000, 20000),

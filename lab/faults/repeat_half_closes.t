@@ -30,9 +30,9 @@ $adversary->attack(name => 'half-close, discard', backend => 'plain', ages => \@
 # of these two nginx can't know
 
 $adversary->attack(name => 'half-close, process', backend => 'plain', ages => \@ages, then => "half&at=$at&what=process",
-	processes => 1);
+	processes => 1, breaks => 'closed');
 $adversary->attack(name => 'half-close, process, reset', backend => 'plain', ages => \@ages,
-	then => "half&at=$at&what=reset", processes => 1);
+	then => "half&at=$at&what=reset", processes => 1, breaks => 'refused');
 
 $adversary->rest('half-closes');
 

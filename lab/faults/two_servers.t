@@ -94,7 +94,7 @@ sub upstream {
         $servers
         keepalive 8;
         keepalive_requests 1000000;
-        upstream_idle_timeout 60s hint=off probe=off fails=$fails;
+        upstream_idle_timeout 60s hint=off probe=off repeat=off fails=$fails;
     }
 EOF
 }

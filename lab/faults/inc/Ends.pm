@@ -70,7 +70,7 @@ sub check {
 
 	is(scalar @gets, 0, "$name, GETs lost") or diag(explain(\@gets));
 	cmp_ok(scalar @raced, '<=', $made / 200, "$name, POSTs lost to a race");
-	is($figures->{failed_requests}, scalar @lost, "$name, failed requests");
+	is($figures->{failed_requests}, given_up($t), "$name, failed requests");
 	cmp_ok($figures->{'closes.peer'}, '>', 50, "$name, closed by the backend");
 	is($idle, $open, "$name, idle connections");
 

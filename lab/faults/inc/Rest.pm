@@ -8,7 +8,7 @@ use strict;
 
 use base qw/ Exporter /;
 
-our @EXPORT = qw/ at_rest balance total alerts /;
+our @EXPORT = qw/ at_rest balance total given_up alerts /;
 
 use List::Util qw/ sum0 /;
 use Test::More;
@@ -87,6 +87,15 @@ sub tries {
 	return map { of_line($_) } grep { /upstream=(?:$wanted)/ } split /\n/, $t->read_file('tries.log');
 }
 
+# How many requests failed by a reuse that no backend has received, as far as the log tells.
+
+sub given_up {
+	my ($t) = @_;
+
+	return scalar grep { /^502\|(?:[^|]*\|){4}(?:[^|]*, )?(?:unwritten|refused|closed|unknown)\|/ }
+		split /\n/, $t->read_file('tries.log');
+}
+
 sub alerts {
 	my ($t) = @_;
 
@@ -101,7 +110,7 @@ sub alerts {
 sub of_line {
 	my ($line) = @_;
 
-	my (undef, $addr, $statuses, $reused, $sent, $uri) = split /\|/, $line;
+	my (undef, $addr, $statuses, $reused, $sent, undef, $uri) = split /\|/, $line;
 	my @peers = split /, /, $addr;
 	my @rest = map { [split /, /] } $statuses, $reused, $sent;
 

@@ -34,7 +34,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    log_format tries "\$status|\$upstream_addr|\$upstream_status|\$upstream_reused|\$upstream_bytes_sent|\$request_uri";
+    log_format tries "\$status|\$upstream_addr|\$upstream_status|\$upstream_reused|\$upstream_bytes_sent|\$upstream_reuse_evidence|\$request_uri";
 
     $part{http}
 

@@ -39,6 +39,17 @@ pub fn is_cached(r: &ngx_http_request_t) -> bool {
     unsafe { ngx_http_upstream_idle_cached(r) != 0 }
 }
 
+/// Whether the request has to do with a cache.
+#[cfg(ngx_feature = "http_cache")]
+pub fn has_cache(r: &ngx_http_request_t) -> bool {
+    !r.cache.is_null()
+}
+
+#[cfg(not(ngx_feature = "http_cache"))]
+pub fn has_cache(_r: &ngx_http_request_t) -> bool {
+    false
+}
+
 /// Whether nginx has answered from the cache, with what is out of date, for want of a better response.
 pub fn served_stale(u: &ngx_http_upstream_t) -> bool {
     // SAFETY: the function only reads the upstream that it is given.

@@ -23,29 +23,40 @@ use crate::rules::repeat::Repeat;
 /// A request of this size is one segment to whatever peer there is.
 const ONE_SEGMENT: i64 = 1200;
 
+/// By whom a request can be sent again once it was sent, as far as nginx and the configuration go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Nobody,
+    /// The module, where nothing has received it.
+    Module,
+    /// nginx by itself, be it that the configuration says so of a request that is not idempotent.
+    Nginx,
+}
+
 impl PeerData {
-    /// Whether nginx would repeat the request elsewhere once it was sent.
-    pub(super) fn is_repeatable(&self) -> bool {
-        self.is_idempotent() && self.can_be_sent_again()
+    pub fn repeated_by(&self) -> By {
+        const NON_IDEMPOTENT: ngx_uint_t = NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT as ngx_uint_t;
+
+        let r = self.request();
+        let next = self.next_upstream();
+
+        if next & NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t == 0
+            || r.method & NGX_HTTP_CONNECT as ngx_uint_t != 0
+            || request::is_body_unbuffered(r)
+        {
+            By::Nobody
+        } else if self.is_idempotent() || next & NON_IDEMPOTENT != 0 {
+            By::Nginx
+        } else {
+            By::Module
+        }
     }
 
-    /// Whether nginx repeats the request by itself, be it that the configuration says so of one that is not idempotent.
-    fn is_repeated_by_nginx(&self) -> bool {
-        let non_idempotent = NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT as ngx_uint_t;
-
-        (self.is_idempotent() || self.next_upstream() & non_idempotent != 0)
-            && self.can_be_sent_again()
-    }
-
-    fn is_idempotent(&self) -> bool {
+    /// Whether the request may be carried out twice.
+    pub(super) fn is_idempotent(&self) -> bool {
         const NON_IDEMPOTENT: u32 = NGX_HTTP_POST | NGX_HTTP_LOCK | NGX_HTTP_PATCH;
 
         self.request().method & NON_IDEMPOTENT as ngx_uint_t == 0
-    }
-
-    /// Whether nginx goes on after an error.
-    fn goes_on(&self) -> bool {
-        self.next_upstream() & NGX_HTTP_UPSTREAM_FT_ERROR as ngx_uint_t != 0
     }
 
     fn next_upstream(&self) -> ngx_uint_t {
@@ -53,23 +64,21 @@ impl PeerData {
         unsafe { self.upstream().conf.as_ref() }.map_or(0, |conf| conf.next_upstream)
     }
 
-    /// Whether the request can be sent again, as far as nginx and the configuration go.
-    fn can_be_sent_again(&self) -> bool {
-        let r = self.request();
-
-        self.goes_on()
-            && r.method & NGX_HTTP_CONNECT as ngx_uint_t == 0
-            && !request::is_body_unbuffered(r)
+    /// Whether a reuse that fails for want of a look at the connection costs nobody anything.
+    pub(super) fn is_covered(&self, by: By, connection: Connection) -> bool {
+        match by {
+            By::Nobody => false,
+            By::Module => self.is_covered_by_module(connection),
+            By::Nginx => true,
+        }
     }
 
-    /// Whether a reuse that fails for want of a look at the connection costs nobody anything.
-    pub(super) fn is_covered(&self, connection: Connection) -> bool {
-        self.is_repeated_by_nginx()
-            || self.wrapped.policy.repeat >= Repeat::Refused
-                && self.can_be_sent_again()
-                && self.is_one_segment()
-                && !self.is_unix()
-                && (!connection.is_tls() || connection.tls_written().is_some())
+    #[cold]
+    fn is_covered_by_module(&self, connection: Connection) -> bool {
+        self.wrapped.policy.repeat >= Repeat::Refused
+            && self.is_one_segment()
+            && !self.is_unix()
+            && (!connection.is_tls() || connection.tls_written().is_some())
     }
 
     /// Whether the peer is behind a unix socket, which tells nothing of what became of a request.
@@ -89,25 +98,27 @@ impl PeerData {
     }
 
     /// Whether it makes a difference for the request whether a FIN is followed by a reset.
-    pub fn waits_for_reset(&self) -> bool {
-        self.wrapped.policy.repeat.waits_for_reset()
-            && !self.is_repeated_by_nginx()
-            && self.can_be_sent_again()
+    pub fn waits_for_reset(&self, by: By) -> bool {
+        by == By::Module && self.wrapped.policy.repeat.waits_for_reset()
     }
 
     /// Whether a request is sent again that a GOAWAY has turned down.
     pub fn repeats_goaway(&self) -> bool {
-        self.wrapped.policy.repeat == Repeat::Reused && self.can_be_sent_again()
+        self.wrapped.policy.repeat == Repeat::Reused && self.repeated_by() != By::Nobody
     }
 
     /// A reuse has failed. Lets nginx send the request again where that is allowed; whether it is, or nginx does so by
     /// itself.
     pub(super) fn allow_again(&self, failed: FailedReuse) -> bool {
-        if self.is_repeated_by_nginx() || self.upstream().request_sent() == 0 {
-            return self.can_be_sent_again();
+        match self.repeated_by() {
+            By::Nobody => return false,
+            By::Nginx => return true,
+            // it was never sent
+            By::Module if self.upstream().request_sent() == 0 => return true,
+            By::Module => {}
         }
 
-        let again = self.wrapped.policy.repeat.allows(failed) && self.can_be_sent_again();
+        let again = self.wrapped.policy.repeat.allows(failed);
 
         if again {
             self.again.set(Some(failed.evidence));

@@ -52,17 +52,24 @@ fn wrap(wrapped: &'static Wrapped, r: &mut ngx_http_request_t) -> Option<()> {
     // SAFETY: nginx calls this for a request that has an upstream.
     let pc = unsafe { &mut (*upstream.as_ptr()).peer };
 
-    let data = PeerData::new(wrapped, NonNull::from(&mut *r), upstream, Original::of(pc));
+    let request = NonNull::from(&*r);
+    let data = || PeerData::new(wrapped, request, upstream, Original::of(pc));
+    let data = SLOTS.put(&Pool::of_request(r)?, data)?;
 
-    pc.data = SLOTS.put(&Pool::of_request(r)?, data)?.as_ptr().cast();
+    pc.data = data.as_ptr().cast();
     pc.get = Some(get_peer);
     pc.free = Some(FREE_PEER);
-    pc.notify = pc.notify.and(Some(notify_peer));
 
+    // nginx looks whether there is one
+    if pc.notify.is_some() {
+        pc.notify = Some(notify_peer);
+    }
+
+    // and here it does not
     #[cfg(any(ngx_feature = "ssl", ngx_feature = "compat"))]
     {
-        pc.set_session = pc.set_session.and(Some(set_session));
-        pc.save_session = pc.save_session.and(Some(save_session));
+        pc.set_session = Some(set_session);
+        pc.save_session = Some(save_session);
     }
 
     Some(())
@@ -158,16 +165,18 @@ fn all_data(r: &ngx_http_request_t) -> impl Iterator<Item = &PeerData> {
 
 /// What the module has for the upstream of the request, if it looks after that.
 pub fn data_of(r: &ngx_http_request_t) -> Option<&PeerData> {
+    data_at_hand(r).or_else(|| all_data(r).find(|data| ptr::eq(data.upstream(), r.upstream)))
+}
+
+/// The same, unless somebody else stands around the module's callbacks.
+pub fn data_at_hand(r: &ngx_http_request_t) -> Option<&PeerData> {
     // SAFETY: the upstream is null, or in the request's pool.
     let pc = &unsafe { r.upstream.as_ref() }?.peer;
 
-    if pc.free.is_some_and(|free| ptr::fn_addr_eq(free, FREE_PEER)) {
-        // SAFETY: `wrap` has put the data beside the callback.
-        return Some(unsafe { value_at::<OfRequest, PeerData>(pc.data) });
-    }
-
-    // somebody else stands around the module's callbacks
-    all_data(r).find(|data| ptr::eq(data.upstream(), r.upstream))
+    // SAFETY: `wrap` has put the data beside the callback.
+    pc.free
+        .is_some_and(|free| ptr::fn_addr_eq(free, FREE_PEER))
+        .then(|| unsafe { value_at::<OfRequest, PeerData>(pc.data) })
 }
 
 /// The tries of the request on the upstreams that the module looks after, in no order.

@@ -1,14 +1,14 @@
-//! The end of a try: what it counts as, and whether its connection goes to the cache.
+//! The end of a try, what it counts as, and whether its connection goes to the cache; and the end of the request.
 
-use nginx_sys::{ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
+use nginx_sys::{ngx_http_upstream_state_t, ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
 
 use super::peer::PeerData;
-use crate::nginx::api::clock;
 use crate::nginx::api::connection::Connection;
 use crate::nginx::api::peer_connection::PeerConnection;
+use crate::nginx::api::{array, clock, request};
 use crate::nginx::idle::record::{connection_outlives, Record};
 use crate::rules::evidence::Seen;
-use crate::rules::outcome::FailedReuse;
+use crate::rules::outcome::{Evidence, FailedReuse};
 use crate::rules::policy::{idle_since, lower, Msec};
 
 const FAILED: ngx_uint_t = NGX_PEER_FAILED as ngx_uint_t;
@@ -38,27 +38,22 @@ impl PeerData {
 
         self.receiving.end(connection);
 
-        let record = Record::of(&connection);
-
-        if let Some(state) = self.failed_reuse(pc, connection, record, state) {
+        if state & FAILED != 0 {
+            let state = self.failed_reuse(pc, connection).unwrap_or(state);
             return self.original.free(pc, state);
         }
 
         // otherwise the keepalive module does not take it
-        if self.upstream().keepalive() != 0 && state & FAILED == 0 {
-            self.keep(pc, connection, record, state);
+        if self.upstream().keepalive() != 0 {
+            self.keep(pc, connection, state);
         } else {
             self.original.free(pc, state);
         }
     }
 
-    fn keep(
-        &self,
-        pc: PeerConnection,
-        connection: Connection,
-        record: Option<&Record>,
-        state: ngx_uint_t,
-    ) {
+    fn keep(&self, pc: PeerConnection, connection: Connection, state: ngx_uint_t) {
+        let record = Record::of(&connection);
+
         // with timer_resolution, nginx's time may be from before the try
         let now = clock::event_time().max(self.started.get());
         let since = idle_since(self.started.get(), now, || connection.last_data());
@@ -94,19 +89,13 @@ impl PeerData {
         lower(self.told.get().hint(), record.and_then(|record| record.idle().hint()))
     }
 
-    /// Counts the try if it was a reuse that failed. The state is the one for the balancer, who hears of no failure where
-    /// the server has but closed an idle connection, and is told what it is told of a 403 or 404 that goes to the next
-    /// server.
-    fn failed_reuse(
-        &self,
-        pc: PeerConnection,
-        connection: Connection,
-        record: Option<&Record>,
-        state: ngx_uint_t,
-    ) -> Option<ngx_uint_t> {
+    /// Counts the try if it was a reuse that failed. The balancer hears of no failure where the server has but closed an idle
+    /// connection: the state is the one that it is told instead, as it is of a 403 or 404 that goes to the next server.
+    #[cold]
+    fn failed_reuse(&self, pc: PeerConnection, connection: Connection) -> Option<ngx_uint_t> {
         let age = self.tries.current().idle()?;
 
-        if state & FAILED == 0 || self.has_header() {
+        if self.has_header() {
             return None;
         }
 
@@ -118,7 +107,7 @@ impl PeerData {
 
         let failed = seen.failed_reuse()?;
 
-        let (record, now) = (record?, clock::now());
+        let (record, now) = (Record::of(&connection)?, clock::now());
         let policy = &self.wrapped.policy;
         let blamed = policy.fails || failed.blames_server(policy.is_early(&record.idle(), now));
         let waited = now.saturating_sub(self.started.get());
@@ -132,7 +121,7 @@ impl PeerData {
         self.report(pc, &Report { failed, record, age, waited, blamed, again });
 
         if blamed {
-            return Some(state);
+            return None;
         }
 
         // without the failure, the keepalive module could take the connection for a good one
@@ -159,6 +148,41 @@ impl PeerData {
                 "reused connection to {peer} failed: {kind}, request {evidence}, sent {waited} ms \
                  ago after {age} ms idle, limit unknown, {not}a failure of the server{again}"
             )),
+        }
+    }
+
+    /// The client's request is over. One that was given up after a failed reuse has failed, whatever was made of it.
+    pub fn request_done(&self) {
+        if self.tries.current().failed.is_some() {
+            self.failed_request();
+        }
+
+        // nothing is dropped with the request's pool
+        self.peer.set(None);
+    }
+
+    #[cold]
+    fn failed_request(&self) {
+        let last = self.tries.current();
+
+        if last.failed.is_none_or(|failed| failed.evidence == Evidence::Received) {
+            return;
+        }
+
+        // SAFETY: the pointer is null, or to an array of states in the request's pool.
+        let states: &[ngx_http_upstream_state_t] =
+            unsafe { array::elements(self.request().upstream_states) };
+
+        // without a status of its own, the try ended since the client was gone
+        let given_up = states.get(last.state()).is_some_and(|state| state.status != 0);
+
+        if given_up
+            && !request::served_stale(self.upstream())
+            && !request::is_background(self.request())
+        {
+            if let Some(peer) = self.peer.take() {
+                peer.counters.failed_request();
+            }
         }
     }
 }

@@ -7,15 +7,15 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_buf_t, ngx_http_request_t, ngx_http_upstream_state_t, ngx_http_upstream_t, ngx_int_t,
-    ngx_output_chain_ctx_t,
+    ngx_buf_t, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_output_chain_ctx_t,
 };
 
+use super::again::By;
 use super::seams::receiving::{may_be_http2, Receiving};
 use super::seams::sending::Sending;
 use super::tries::{has_header, Tries, Way};
 use crate::nginx::api::peer_connection::{Original, PeerConnection};
-use crate::nginx::api::{array, clock, request};
+use crate::nginx::api::{array, clock};
 use crate::nginx::idle::record::Record;
 use crate::nginx::memory::peer::Pinned;
 use crate::nginx::memory::wrapped::Wrapped;
@@ -130,7 +130,9 @@ impl PeerData {
             return rc;
         };
 
-        if let Some(reason) = self.refusal(record, now) {
+        let by = self.repeated_by();
+
+        if let Some(reason) = self.refusal(record, now, by) {
             let connection = record.connection();
 
             pc.forget_connection();
@@ -141,20 +143,20 @@ impl PeerData {
             return NGX_OK;
         }
 
-        self.reuse(record, now);
+        self.reuse(record, now, by);
 
         rc
     }
 
     /// Why a request may not be sent on the connection, if it may not.
-    fn refusal(&self, record: &Record, now: Msec) -> Option<Close> {
+    fn refusal(&self, record: &Record, now: Msec, by: By) -> Option<Close> {
         let connection = record.connection();
 
         let verdict = self.wrapped.policy.verdict(
             &record.idle(),
             now,
-            || self.is_repeatable(),
-            || self.is_covered(connection),
+            || by != By::Nobody && self.is_idempotent(),
+            || self.is_covered(by, connection),
         );
 
         match verdict {
@@ -166,7 +168,7 @@ impl PeerData {
         }
     }
 
-    fn reuse(&self, record: &Record, now: Msec) {
+    fn reuse(&self, record: &Record, now: Msec, by: By) {
         let (age, connection) = (record.idle().age(now), record.connection());
 
         record.leave_cache();
@@ -177,17 +179,24 @@ impl PeerData {
         self.unsent.set(false);
         self.tls_written.set(connection.tls_written());
 
-        if may_be_http2(self.upstream()) || self.waits_for_reset() {
+        if may_be_http2(self.upstream()) || self.waits_for_reset(by) {
             self.receiving.begin(connection);
         }
     }
 
     fn begin_try(&self, now: Msec, way: Way) {
+        if !self.tries.begin(self.request(), way) {
+            self.forget_try();
+        }
+
         self.started.set(now);
+    }
+
+    #[cold]
+    fn forget_try(&self) {
         self.sent.set(false);
         self.peer.set(None);
         self.told.set(KeepAlive::default());
-        self.tries.begin(self.request(), way);
     }
 
     fn expect_fresh(&self, now: Msec) {
@@ -252,11 +261,13 @@ impl PeerData {
     }
 
     /// Takes in what the header of the response says about the connection.
-    pub fn tell(&self, header: &[u8], read: impl Fn(&mut KeepAlive, &[u8])) {
+    pub fn tell<T>(&self, header: &[u8], read: impl Fn(&mut KeepAlive, &[u8]) -> T) -> T {
         let mut told = self.told.get();
+        let result = read(&mut told, header);
 
-        read(&mut told, header);
         self.told.set(told);
+
+        result
     }
 
     pub(super) fn refuse_keepalive(&self) {
@@ -268,32 +279,5 @@ impl PeerData {
     pub(super) fn has_header(&self) -> bool {
         // SAFETY: the pointer is null, or to the state of the current try, in the request's pool.
         unsafe { self.upstream().state.as_ref() }.is_some_and(has_header)
-    }
-
-    /// The client's request is over. One that was given up after a failed reuse has failed, whatever was made of it.
-    pub fn request_done(&self) {
-        // whatever comes, the peer is let go: nothing is dropped with the request's pool
-        let peer = self.peer.take();
-        let last = self.tries.current();
-
-        if last.failed.is_none_or(|failed| failed.evidence == Evidence::Received) {
-            return;
-        }
-
-        // SAFETY: the pointer is null, or to an array of states in the request's pool.
-        let states: &[ngx_http_upstream_state_t] =
-            unsafe { array::elements(self.request().upstream_states) };
-
-        // without a status of its own, the try ended since the client was gone
-        let given_up = states.get(last.state()).is_some_and(|state| state.status != 0);
-
-        if given_up
-            && !request::served_stale(self.upstream())
-            && !request::is_background(self.request())
-        {
-            if let Some(peer) = peer {
-                peer.counters.failed_request();
-            }
-        }
     }
 }

@@ -32,12 +32,12 @@ impl<T: LivesIn<OfRequest>> Slots<T> {
     }
 
     /// Puts the value into a slot, for as long as the pool is there.
-    pub fn put(&self, pool: &Pool<'_, OfRequest>, value: T) -> Option<NonNull<T>> {
+    pub fn put(&self, pool: &Pool<'_, OfRequest>, value: impl FnOnce() -> T) -> Option<NonNull<T>> {
         let slot = self.take(pool)?;
 
         // SAFETY: the slot is in nobody else's use.
         unsafe {
-            (*slot.as_ptr()).value.write(value);
+            (*slot.as_ptr()).value.write(value());
             (*slot.as_ptr()).cleanup.data = slot.as_ptr().cast();
         }
 

@@ -73,9 +73,11 @@ impl Tries {
         self.last.set(Try { failed: Some(failed), ..self.last.get() });
     }
 
-    /// Begins a try of the request.
-    pub fn begin(&self, r: &ngx_http_request_t, way: Way) {
-        if self.last.get().state != NO_STATE {
+    /// Begins a try of the request; whether it is the first one.
+    pub fn begin(&self, r: &ngx_http_request_t, way: Way) -> bool {
+        let first = self.last.get().state == NO_STATE;
+
+        if !first {
             self.keep_last(r);
         }
 
@@ -84,6 +86,8 @@ impl Tries {
         let state = u32::try_from(states.saturating_sub(1)).unwrap_or(NO_STATE);
 
         self.last.set(Try { way, state, failed: None });
+
+        first
     }
 
     /// Moves the last try to memory of its own; without memory, it is forgotten.

@@ -21,14 +21,18 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
+    /// Takes in the value of a header if it is of the form that most servers send, response after response.
+    pub fn read_usual(&mut self, header: &[u8]) -> bool {
+        let seconds = header.strip_prefix(b"timeout=").and_then(number);
+        let timeout = seconds.and_then(|seconds| seconds.checked_mul(1000));
+
+        self.timeout = lower(self.timeout, timeout);
+
+        timeout.is_some()
+    }
+
     /// Takes in the value of a header; of several timeouts, the lowest counts.
     pub fn read(&mut self, header: &[u8]) {
-        // what most servers say, response after response, is found out without ado
-        if let Some(seconds) = header.strip_prefix(b"timeout=").and_then(number) {
-            self.timeout = lower(self.timeout, seconds.checked_mul(1000));
-            return;
-        }
-
         for parameter in header.split(|byte| matches!(byte, b',' | b';')) {
             let mut halves = parameter.splitn(2, |byte| *byte == b'=');
 
@@ -46,14 +50,17 @@ impl KeepAlive {
         }
     }
 
+    /// Takes in the value of a `Connection` header if it is what most servers send.
+    pub fn read_usual_connection(&mut self, header: &[u8]) -> bool {
+        let usual = header == b"keep-alive";
+
+        self.named |= usual;
+
+        usual
+    }
+
     /// Takes in the value of a `Connection` header.
     pub fn read_connection(&mut self, header: &[u8]) {
-        // what most servers say
-        if header == b"keep-alive" {
-            self.named = true;
-            return;
-        }
-
         self.named |= header
             .split(|byte| *byte == b',')
             .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive"));

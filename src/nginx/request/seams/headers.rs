@@ -105,7 +105,7 @@ unsafe extern "C" fn handle_keep_alive(
     offset: ngx_uint_t,
 ) -> ngx_int_t {
     // SAFETY: nginx passes what belongs to the header that `wrap` has put into the table.
-    unsafe { handle(r, header, offset, KeepAlive::read) }
+    unsafe { handle(r, header, offset, KeepAlive::read_usual, KeepAlive::read) }
 }
 
 unsafe extern "C" fn handle_connection(
@@ -114,17 +114,47 @@ unsafe extern "C" fn handle_connection(
     offset: ngx_uint_t,
 ) -> ngx_int_t {
     // SAFETY: nginx passes what belongs to the header that `wrap` has put into the table.
-    unsafe { handle(r, header, offset, KeepAlive::read_connection) }
+    unsafe {
+        handle(r, header, offset, KeepAlive::read_usual_connection, KeepAlive::read_connection)
+    }
 }
 
+/// Takes in the header where that takes no more than a look, which is so for nearly all responses.
+///
 /// # Safety
 ///
 /// The arguments are those of a handler, and the offset is that of a header in the table that `wrap` made.
+#[inline(always)]
 unsafe fn handle(
     r: *mut ngx_http_request_t,
     header: *mut ngx_table_elt_t,
     offset: ngx_uint_t,
-    read: impl Fn(&mut KeepAlive, &[u8]),
+    read_usual: impl Fn(&mut KeepAlive, &[u8]) -> bool,
+    read: fn(&mut KeepAlive, &[u8]),
+) -> ngx_int_t {
+    // SAFETY: the caller's promise; nginx passes a request, and a header that lives as long.
+    let (request, value) = unsafe { (&*r, (*header).value.as_bytes()) };
+
+    let data = callbacks::data_at_hand(request).filter(|_| !request::has_cache(request));
+
+    if data.is_some_and(|data| data.is_http() && data.tell(value, read_usual)) {
+        // SAFETY: the caller's promise.
+        return unsafe { pass_on(r, header, offset) };
+    }
+
+    // SAFETY: the caller's promise.
+    unsafe { handle_any(r, header, offset, read) }
+}
+
+/// # Safety
+///
+/// That of `handle`.
+#[cold]
+unsafe fn handle_any(
+    r: *mut ngx_http_request_t,
+    header: *mut ngx_table_elt_t,
+    offset: ngx_uint_t,
+    read: fn(&mut KeepAlive, &[u8]),
 ) -> ngx_int_t {
     // SAFETY: the caller's promise; nginx passes a request, and a header that lives as long.
     let (request, value) = unsafe { (&*r, (*header).value.as_bytes()) };
@@ -136,6 +166,20 @@ unsafe fn handle(
         }
     }
 
+    // SAFETY: the caller's promise.
+    unsafe { pass_on(r, header, offset) }
+}
+
+/// Calls the handler that was there.
+///
+/// # Safety
+///
+/// That of `handle`.
+unsafe fn pass_on(
+    r: *mut ngx_http_request_t,
+    header: *mut ngx_table_elt_t,
+    offset: ngx_uint_t,
+) -> ngx_int_t {
     // SAFETY: the caller's promise.
     let wrapped = unsafe { &*(offset as *const Wrapped) };
 

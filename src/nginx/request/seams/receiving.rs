@@ -102,7 +102,7 @@ impl Receiving {
 
     /// Whether nginx is not to be told yet that the stream has ended.
     fn holds_back(&self, data: &PeerData, connection: Connection) -> bool {
-        if !data.waits_for_reset() {
+        if !data.waits_for_reset(data.repeated_by()) {
             return false;
         }
 
