@@ -38,6 +38,8 @@ for my $size (@sizes) {
 $adversary->attack(name => 'stalled', backend => 'plain', then => 'stall&how=close&at=' . TIMEOUT, ages => [60, 152],
 	unread => 1);
 
-$adversary->rest('closers');
+# on a busy machine a response is seen together with the end of its connection at times
+
+$adversary->rest('closers', unknown => 10);
 
 ###############################################################################
