@@ -35,6 +35,7 @@ my @cases = (
 	['plain', 'closed before', 'refused', 'refused'],
 	['plain', 'reset', 'unknown', 'reused'],
 	['plain', 'closed', 'received', 'never'],
+	['plain', 'part of a response', 'received', 'never'],
 	['tls', 'reset before', 'unwritten', 'nginx'],
 	['tls', 'closed before', 'refused', 'refused'],
 	['tls', 'reset', 'unknown', 'reused'],
@@ -42,10 +43,11 @@ my @cases = (
 	['fastcgi', 'reset', 'unknown', 'reused'],
 	['unix', 'closed before', 'unwritten', 'unwritten'],
 	['unix', 'closed', 'unknown', 'reused'],
+	['unix', 'part of a response', 'received', 'never'],
 );
 
 my $t = Test::Nginx->new()->has(qw/http proxy fastcgi http_ssl rewrite ssi unix upstream_keepalive socket_ssl/)
-	->has_daemon('openssl')->plan(3 * @cases * @levels + 35);
+	->has_daemon('openssl')->plan(3 * @cases * @levels + 43);
 
 my $d = $t->testdir();
 
@@ -62,7 +64,9 @@ for my $protocol (sort keys %server) {
 	$upstreams .= upstream("${protocol}_$_", "server $server{$protocol};", "probe=off repeat=$_") for @levels;
 }
 
-$upstreams .= upstream('unix_auto', "server $server{unix};", '');
+$upstreams .= upstream('unix_auto', "server $server{unix};", '') . upstream('plain_auto', "server $server{plain};", '')
+	. upstream('only', "server $server{plain}; server 127.0.0.1:8084 down;", 'probe=off')
+	. upstream('gone', "server $server{plain}; server 127.0.0.1:8084 max_fails=0 backup;", 'probe=off');
 
 $t->write_file_expand('nginx.conf', <<"EOF");
 
@@ -280,12 +284,31 @@ like((lines($t, 'tries.log'))[-1], qr/^200 \(127.0.0.1:\d+(?:, 127.0.0.1:\d+)+\)
 like($response, qr/^HTTP\S+ 502 /, 'failed again');
 is(changed($before, 'default'), 'connects +1, repeats.refused +1, reuse_evidence.refused +1', 'failed again, counted once');
 
+# it is sent again when it goes out, and has failed when it does not
+
+($before, $response) = failed('plain', 'only', 'closed before');
+
+like($response, qr/^HTTP\S+ 502 /, 'no other server');
+is(changed($before, 'only'), 'failed_requests +1, reuse_evidence.refused +1', 'no other server, counted');
+
+($before, $response) = failed('plain', 'gone', 'closed before');
+
+like($response, qr/^HTTP\S+ 502 /, 'the other server is gone');
+is(changed($before, 'gone'), 'reuse_evidence.refused +1', 'the other server is gone, not counted as sent again');
+
 # by default an idle connection is looked at, and always where its end would tell nothing of the request
 
 ($before, $response) = failed('unix', 'unix_auto', 'closed before');
 
 like($response, $fresh, 'unix, auto');
 is(changed($before, 'unix_auto'), 'closes.dead +1, connects +1', 'unix, auto, counted');
+
+for my $event ('closed before', 'late408 before') {
+	($before, $response) = failed('plain', 'plain_auto', $event);
+
+	like($response, $fresh, "auto, $event");
+	is(changed($before, 'plain_auto'), 'closes.dead +1, connects +1', "auto, $event, counted");
+}
 
 # a subrequest
 
@@ -326,7 +349,7 @@ sub failed {
 
 	my $idle = ($protocol =~ /tls|fastcgi/ ? "/$protocol" : '/') . "?upstream=$upstream";
 	my $uri = $where ? "/$where?upstream=$upstream" : $idle;
-	my $how = $event =~ /^reset/ ? 'reset' : 'close';
+	my $how = $event =~ /^(reset|part|late408)/ ? $1 : 'close';
 
 	# TLS: without a word
 

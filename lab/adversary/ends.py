@@ -7,7 +7,7 @@ next request if one comes that has an answer to get.
     then=half       after at=MS without a request the connection is closed one way, and what comes then is
                         what=discard    read and thrown away, as Apache httpd does
                         what=process    carried out, as a Node.js server that calls end() does
-                        what=reset      carried out, and then the connection is reset
+                        what=reset      carried out, and after another after=MS the connection is reset
     then=die        of the next request it reads nothing, some bytes, what has come by then, or all, and carries only that out:
                     read=none|part|come|all; and after another after=MS, how=HOW
 
@@ -66,6 +66,7 @@ def half(connection, request):
             return
 
         elif what == 'reset':
+            time.sleep(float(request.argument('after', 0)) / 1000)
             reset(connection)
             return
 

@@ -24,6 +24,8 @@ pub struct Seen {
     pub held: Held,
     /// The connection is TLS, where a reset while nginx reads looks like the end of the stream.
     pub tls: bool,
+    /// Some of a response has come.
+    pub answered: bool,
     /// How many bytes of this try the kernel took, where it is known.
     pub written: Option<u64>,
     /// What the kernel tells of a TCP connection.
@@ -86,11 +88,11 @@ impl Seen {
         // a reset that comes after a FIN does not hide it
         let fin = self.is_broken_pipe();
 
-        if self.timed_out {
+        if self.timed_out && !self.held.fin_first {
             Some(Failure::Timeout)
         } else if self.goaway {
             Some(Failure::Goaway)
-        } else if fin {
+        } else if fin || self.held.fin_first {
             Some(Failure::Eof)
         } else if self.eof {
             Some(if self.tls && reset { Failure::Reset } else { Failure::Eof })
@@ -106,14 +108,22 @@ impl Seen {
     }
 
     fn evidence(&self, kind: Failure) -> Evidence {
-        let (Some(written), false) = (self.written, self.goaway) else {
-            // a GOAWAY is the backend's word, and no proof
+        if self.goaway {
+            // it is the backend's word, and no proof
             return Evidence::Unknown;
-        };
+        }
 
-        if written == 0 {
+        if self.written == Some(0) {
             return Evidence::Unwritten;
         }
+
+        if self.answered {
+            return Evidence::Received;
+        }
+
+        let Some(written) = self.written else {
+            return Evidence::Unknown;
+        };
 
         // a unix socket tells nothing, and a reset alone neither: the backend may have read all, and then died
         let Some(tcp) = self.tcp.filter(|_| kind != Failure::Reset) else {
@@ -170,12 +180,14 @@ impl Tcp {
     fn after_fin(&self, broken_pipe: bool, arrived: bool, written: u64) -> Evidence {
         let fin = broken_pipe || self.state == State::CloseWait;
 
+        // of several segments the backend may have read one, and not yet acknowledged it
+        let refused = broken_pipe && written <= self.segment && self.unacknowledged >= written;
+
         match (fin, arrived) {
             // a connection that is over reads as its end, whatever has ended it
             (false, _) => Evidence::Unknown,
             (true, true) => Evidence::Received,
-            // of several segments the backend may have read one, and not yet acknowledged it
-            (true, false) if broken_pipe && written <= self.segment => Evidence::Refused,
+            (true, false) if refused => Evidence::Refused,
             (true, false) => Evidence::Closed,
         }
     }
@@ -204,6 +216,7 @@ mod tests {
         write_error: false,
         goaway: false,
         held: Held { fin_first: false, broken_pipe: false },
+        answered: false,
         tls: false,
         written: Some(100),
         tcp: Some(TCP),
@@ -304,7 +317,22 @@ mod tests {
             ),
             (
                 "acknowledged, then reset",
+                Seen { tcp: tcp(State::Close, true, 0), ..held },
+                Some((Eof, Closed)),
+            ),
+            (
+                "several segments, acknowledged, then reset",
                 Seen { written: Some(1449), tcp: tcp(State::Close, true, 0), ..held },
+                Some((Eof, Closed)),
+            ),
+            (
+                "nginx has not been told before its timer went off",
+                Seen {
+                    timed_out: true,
+                    eof: false,
+                    tcp: tcp(State::CloseWait, false, 100),
+                    ..held
+                },
                 Some((Eof, Closed)),
             ),
             ("refused", Seen { tcp: tcp(State::Close, true, 100), ..held }, Some((Eof, Refused))),
@@ -391,6 +419,31 @@ mod tests {
                 Some((Reset, Unwritten)),
             ),
             ("nothing of the connection", SENT, None),
+        ]);
+    }
+
+    #[test]
+    fn some_of_a_response() {
+        let gone = Seen { answered: true, tcp: tcp(State::Close, false, 100), ..SENT };
+
+        check(&[
+            ("then a reset", Seen { read_error: true, ..gone }, Some((Reset, Received))),
+            (
+                "then the end",
+                Seen { eof: true, tcp: tcp(State::CloseWait, false, 100), ..gone },
+                Some((Eof, Received)),
+            ),
+            (
+                "from a unix socket",
+                Seen { eof: true, written: None, tcp: None, ..gone },
+                Some((Eof, Received)),
+            ),
+            (
+                "before the request, which did not go out any more",
+                Seen { written: Some(0), ..gone },
+                Some((Reset, Unwritten)),
+            ),
+            ("a GOAWAY", Seen { goaway: true, ..gone }, Some((Goaway, Unknown))),
         ]);
     }
 

@@ -125,9 +125,10 @@ pub struct FailedReuse {
 
 impl FailedReuse {
     /// What there can be: a number each, by which they are counted.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::new(Failure::Reset, Evidence::Unwritten),
         Self::new(Failure::Reset, Evidence::Unknown),
+        Self::new(Failure::Reset, Evidence::Received),
         Self::new(Failure::Eof, Evidence::Unwritten),
         Self::new(Failure::Eof, Evidence::Refused),
         Self::new(Failure::Eof, Evidence::Closed),
@@ -173,6 +174,7 @@ mod tests {
             (Reset, Unknown, true, false),
             (Timeout, Unknown, true, false),
             (Goaway, Unknown, false, false),
+            (Reset, Received, true, true),
             (Eof, Received, true, true),
             (Timeout, Received, true, true),
         ];

@@ -1,6 +1,7 @@
 //! What `request.c` tells of a request: bindgen misplaces its bits in nginx 1.30 and later.
 
 use core::iter;
+use core::ptr;
 
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_t, ngx_uint_t};
 
@@ -31,6 +32,16 @@ pub fn is_background(r: &ngx_http_request_t) -> bool {
 pub fn is_body_unbuffered(r: &ngx_http_request_t) -> bool {
     // SAFETY: the function only reads the request that it is given.
     unsafe { ngx_http_upstream_idle_body_unbuffered(r) != 0 }
+}
+
+/// Whether the body is in a file, of which another request has the same buffers, and reads on where this one has stopped: a
+/// mirrored request has those of its parent.
+pub fn shares_body_in_file(r: &ngx_http_request_t) -> bool {
+    let is_subrequest = !ptr::eq(r, r.main);
+
+    // SAFETY: the pointer is null, or to the body, which lives as long as the main request.
+    is_subrequest
+        && unsafe { r.request_body.as_ref() }.is_some_and(|body| !body.temp_file.is_null())
 }
 
 /// Whether the response comes from the cache.

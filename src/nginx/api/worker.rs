@@ -2,6 +2,8 @@
 
 use core::ops::Deref;
 
+use nginx_sys::{ngx_event_flags, NGX_USE_LEVEL_EVENT};
+
 /// A static variable of the process, of a type that is not for several threads.
 pub struct Worker<T>(T);
 
@@ -20,4 +22,12 @@ impl<T> Deref for Worker<T> {
     fn deref(&self) -> &T {
         &self.0
     }
+}
+
+/// Whether the worker hears of an event once, as with epoll, and not for as long as there is something to read.
+pub fn hears_once() -> bool {
+    // SAFETY: nginx sets it when the process begins.
+    let flags = unsafe { ngx_event_flags };
+
+    flags & NGX_USE_LEVEL_EVENT as usize == 0
 }

@@ -17,6 +17,7 @@ use nginx_sys::{
 use super::peer::PeerData;
 use crate::nginx::api::connection::Connection;
 use crate::nginx::api::request;
+use crate::nginx::memory::peer::Pinned;
 use crate::rules::outcome::FailedReuse;
 use crate::rules::repeat::Repeat;
 
@@ -47,6 +48,8 @@ impl PeerData {
             By::Nobody
         } else if self.is_idempotent() || next & NON_IDEMPOTENT != 0 {
             By::Nginx
+        } else if request::shares_body_in_file(r) {
+            By::Nobody
         } else {
             By::Module
         }
@@ -73,9 +76,11 @@ impl PeerData {
         }
     }
 
+    /// It is where a FIN is enough for the module to send the request again: not every backend resets the connection when
+    /// more comes, and not at once.
     #[cold]
     fn is_covered_by_module(&self, connection: Connection) -> bool {
-        self.wrapped.policy.repeat >= Repeat::Refused
+        self.wrapped.policy.repeat >= Repeat::Closed
             && self.is_one_segment()
             && !self.is_unix()
             && (!connection.is_tls() || connection.tls_written().is_some())
@@ -109,7 +114,7 @@ impl PeerData {
 
     /// A reuse has failed. Lets nginx send the request again where that is allowed; whether it is, or nginx does so by
     /// itself.
-    pub(super) fn allow_again(&self, failed: FailedReuse) -> bool {
+    pub(super) fn allow_again(&self, failed: FailedReuse, peer: &Pinned) -> bool {
         match self.repeated_by() {
             By::Nobody => return false,
             By::Nginx => return true,
@@ -121,7 +126,7 @@ impl PeerData {
         let again = self.wrapped.policy.repeat.allows(failed);
 
         if again {
-            self.again.set(Some(failed.evidence));
+            self.again.set(Some((failed.evidence, peer.clone())));
             self.unsent.set(true);
             self.set_request_sent(false);
         }
@@ -138,13 +143,14 @@ impl PeerData {
 
     /// nginx tries again. It makes the request ready anew when that was sent before, which it was.
     pub(super) fn send_again(&self) {
-        if !self.unsent.get() {
-            return;
+        if self.unsent.get() {
+            self.set_request_sent(true);
         }
+    }
 
-        self.set_request_sent(true);
-
-        if let Some((evidence, peer)) = self.again.take().zip(self.peer.take()) {
+    /// The request goes out, perhaps once more.
+    pub(super) fn count_repeat(&self) {
+        if let Some((evidence, peer)) = self.again.take() {
             peer.counters.repeat(evidence);
         }
     }

@@ -3,6 +3,8 @@
 use nginx_sys::{ngx_http_upstream_state_t, ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
 
 use super::peer::PeerData;
+use super::seams::receiving::may_be_http2;
+use super::tries::Way;
 use crate::nginx::api::connection::Connection;
 use crate::nginx::api::peer_connection::PeerConnection;
 use crate::nginx::api::{array, clock, request};
@@ -49,6 +51,16 @@ impl PeerData {
         } else {
             self.original.free(pc, state);
         }
+    }
+
+    /// Whether some of the response has come, although not the whole header.
+    fn is_answered(&self) -> bool {
+        // SAFETY: the pointer is null, or to the state of the current try, in the request's pool.
+        let state = unsafe { self.upstream().state.as_ref() };
+        let any = state.is_some_and(|state| state.bytes_received > 0);
+
+        // a connection of HTTP/2 has frames of its own
+        any && (!may_be_http2(self.upstream()) || self.receiving.is_past_frames())
     }
 
     fn keep(&self, pc: PeerConnection, connection: Connection, state: ngx_uint_t) {
@@ -101,6 +113,7 @@ impl PeerData {
 
         let seen = Seen {
             goaway: self.receiving.is_goaway(connection),
+            answered: self.is_answered(),
             held: self.receiving.held(),
             ..connection.seen(connection.written(self.tls_written.get()))
         };
@@ -117,7 +130,7 @@ impl PeerData {
         self.tries.set_failed(failed);
         self.bitten.set(true);
 
-        let again = self.allow_again(failed);
+        let again = self.allow_again(failed, record.peer());
         self.report(pc, &Report { failed, record, age, waited, blamed, again });
 
         if blamed {
@@ -153,17 +166,22 @@ impl PeerData {
 
     /// The client's request is over. One that was given up after a failed reuse has failed, whatever was made of it.
     pub fn request_done(&self) {
-        if self.tries.current().failed.is_some() {
+        let last = self.tries.current();
+
+        if last.failed.is_some() || last.way == Way::Nowhere {
             self.failed_request();
         }
 
         // nothing is dropped with the request's pool
         self.peer.set(None);
+        self.again.set(None);
     }
 
     #[cold]
     fn failed_request(&self) {
-        let last = self.tries.current();
+        let Some(last) = self.tries.iter().find(|last| last.way != Way::Nowhere) else {
+            return;
+        };
 
         if last.failed.is_none_or(|failed| failed.evidence == Evidence::Received) {
             return;

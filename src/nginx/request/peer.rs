@@ -49,8 +49,8 @@ pub struct PeerData {
     pub(super) bitten: Cell<bool>,
     /// Whether nginx has been told that the request was never sent, so that it may be sent again.
     pub(super) unsent: Cell<bool>,
-    /// What is known of the request that nginx is about to send again, if it would not have done so by itself.
-    pub(super) again: Cell<Option<Evidence>>,
+    /// What is known of the request that nginx is to send again, if it would not do so by itself, and whose figure that is.
+    pub(super) again: Cell<Option<(Evidence, Pinned)>>,
     sending: Sending,
     pub(super) receiving: Receiving,
 }
@@ -116,8 +116,10 @@ impl PeerData {
         let connection = match rc {
             NGX_DONE => pc.connection(),
             NGX_OK => None,
+            // what became of the try before is what becomes of the request
             _ => {
-                self.begin_try(now, Way::Nowhere);
+                self.tries.begin(self.request(), Way::Nowhere);
+                self.sent.set(false);
                 return rc;
             }
         };
@@ -209,6 +211,7 @@ impl PeerData {
         self.ends_sending();
         self.sent.set(true);
         self.unsent.set(false);
+        self.count_repeat();
         self.make_first();
 
         // SAFETY: the peer connection is part of the upstream, and `self` does not outlive that.

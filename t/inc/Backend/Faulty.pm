@@ -10,6 +10,7 @@ package Backend::Faulty;
 #                     reset       the connection is reset
 #                     silent      there is no answer
 #                     half        there is half of a response header, and then the connection is closed
+#                     part        the same, but the connection is reset
 #                     status500   the answer is an error
 #
 #     work=SECONDS    it fails that much later
@@ -29,7 +30,7 @@ use IO::Socket::UNIX;
 use Socket qw/ SOL_SOCKET SO_LINGER /;
 use Time::HiRes qw/ time /;
 
-my %answer = (half => \&half, status500 => \&status500, silent => \&silent);
+my %answer = (half => \&half, part => \&part, status500 => \&status500, silent => \&silent);
 
 # For run_daemon(), with the options of Backend.
 
@@ -175,6 +176,13 @@ sub half {
 
 	send_all($c, "HTTP/1.1 200 OK\r\nContent-");
 	$self->cut($c, 'close');
+}
+
+sub part {
+	my ($self, $c) = @_;
+
+	send_all($c, "HTTP/1.1 200 OK\r\nContent-");
+	$self->cut($c, 'reset');
 }
 
 sub status500 {

@@ -78,6 +78,7 @@ impl Connection {
             write_error: write.error() != 0,
             goaway: false,
             held: Held::default(),
+            answered: false,
             tls: self.is_tls(),
             written,
             tcp: self.tcp(),

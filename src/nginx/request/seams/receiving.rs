@@ -14,7 +14,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::api::connection::Connection;
-use crate::nginx::api::{array, clock};
+use crate::nginx::api::{array, clock, worker};
 use crate::nginx::idle::record::Record;
 use crate::nginx::request::callbacks;
 use crate::nginx::request::peer::PeerData;
@@ -26,6 +26,8 @@ use crate::rules::protocol::goaway::Frames;
 pub struct Receiving {
     recv: Cell<ngx_recv_pt>,
     frames: Cell<Frames>,
+    /// Whether something has come that is no frame of the connection's own.
+    past_frames: Cell<bool>,
     /// Until when the end of the stream is kept back at the most; `NOT_YET` when it has not come.
     last: Cell<Msec>,
     /// What was seen meanwhile.
@@ -39,6 +41,7 @@ impl Receiving {
         Self {
             recv: Cell::new(None),
             frames: Cell::new(Frames::default()),
+            past_frames: Cell::new(false),
             last: Cell::new(NOT_YET),
             held: Cell::new(Held::default()),
         }
@@ -47,6 +50,7 @@ impl Receiving {
     /// Begins to read along.
     pub fn begin(&self, connection: Connection) {
         self.frames.set(Frames::default());
+        self.past_frames.set(false);
         self.last.set(NOT_YET);
         self.held.set(Held::default());
 
@@ -83,6 +87,11 @@ impl Receiving {
         self.frames.get().last_stream().is_some_and(|last| (last as usize) < stream)
     }
 
+    /// Whether a response has begun, or what comes is not HTTP/2 at all.
+    pub fn is_past_frames(&self) -> bool {
+        self.past_frames.get()
+    }
+
     /// Takes in what was read; what nginx is told of it.
     fn read(&self, data: &PeerData, connection: Connection, bytes: &[u8]) -> isize {
         let mut frames = self.frames.get();
@@ -91,6 +100,7 @@ impl Receiving {
         self.frames.set(frames);
 
         if !more {
+            self.past_frames.set(true);
             self.end(connection);
         } else if data.repeats_goaway() && self.is_goaway(connection) {
             // the headers of the response would be an error of another kind, after which nginx does not go on
@@ -102,7 +112,8 @@ impl Receiving {
 
     /// Whether nginx is not to be told yet that the stream has ended.
     fn holds_back(&self, data: &PeerData, connection: Connection) -> bool {
-        if !data.waits_for_reset(data.repeated_by()) {
+        // otherwise nginx would ask again and again
+        if !worker::hears_once() || !data.waits_for_reset(data.repeated_by()) {
             return false;
         }
 
@@ -120,16 +131,18 @@ impl Receiving {
             return false;
         };
 
-        let next = match self.last.get() {
-            NOT_YET => {
-                self.last.set(now.saturating_add(wait.last));
-                now.saturating_add(wait.first.min(wait.last))
-            }
-            last if now < last => last,
-            _ => return false,
-        };
+        if self.last.get() == NOT_YET {
+            self.last.set(now.saturating_add(wait.last));
+        }
 
-        record.hold(next);
+        let last = self.last.get();
+
+        if now >= last {
+            return false;
+        }
+
+        // an acknowledgement wakes nobody
+        record.hold(last.min(now.saturating_add(wait.first)));
 
         true
     }
