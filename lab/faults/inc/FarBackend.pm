@@ -86,7 +86,7 @@ sub age {
 sub adversary {
 	my ($t, $wire, @options) = @_;
 
-	return ('python3', "$root/lab/adversary/adversary.py", $wire->server(), port(PORT), $t->testdir() . '/carried.log', @options);
+	return ('python3', "$root/adversary/adversary.py", $wire->server(), port(PORT), $t->testdir() . '/carried.log', @options);
 }
 
 sub tls {
