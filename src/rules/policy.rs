@@ -120,7 +120,7 @@ impl Policy {
 
     /// The margin before a timeout.
     pub fn margin_of(&self, timeout: Msec) -> Msec {
-        self.margin.unwrap_or(DEFAULT_MARGIN.min(timeout / 2))
+        self.margin.unwrap_or(default_margin(timeout))
     }
 
     /// The timeout of a connection whose backend has told one, perhaps, as far as it is known.
@@ -217,6 +217,11 @@ pub fn idle_since(started: Msec, now: Msec, last_data: impl FnOnce() -> Option<M
     }
 
     last_data().unwrap_or(now).max(started)
+}
+
+/// The margin before a timeout where nothing else is known.
+pub fn default_margin(timeout: Msec) -> Msec {
+    DEFAULT_MARGIN.min(timeout / 2)
 }
 
 /// The lower of two timeouts, as far as they are known.
