@@ -2,6 +2,8 @@
 
 use core::ops::Deref;
 
+use nginx_sys::ngx_cycle;
+
 /// A static variable of the process, of a type that is not for several threads.
 pub struct Worker<T>(T);
 
@@ -20,4 +22,11 @@ impl<T> Deref for Worker<T> {
     fn deref(&self) -> &T {
         &self.0
     }
+}
+
+/// Whether the worker has connections for more than its requests: a quarter of them are free.
+pub fn has_spare_connections() -> bool {
+    // SAFETY: nginx sets the cycle before it handles events, and replaces it between two callbacks only.
+    unsafe { ngx_cycle.as_ref() }
+        .is_some_and(|cycle| cycle.free_connection_n.saturating_mul(4) >= cycle.connection_n)
 }

@@ -12,8 +12,10 @@ use crate::nginx::api::pool::{value_at, LivesIn, OfConnection};
 use crate::nginx::api::worker::Worker;
 use crate::nginx::api::{clock, log};
 use crate::nginx::memory::peer::Pinned;
+use crate::nginx::memory::wrapped::Wrapped;
+use crate::rules::idle::{expiry as expires_as, Idle};
 use crate::rules::outcome::Close;
-use crate::rules::policy::{Idle, Msec};
+use crate::rules::policy::Msec;
 
 /// The connection that nginx may be moving to the cache; another one that is closed meanwhile had to make room. Null
 /// again when it was closed itself.
@@ -26,11 +28,17 @@ const NOT_HELD: Msec = Msec::MAX;
 pub struct Record {
     place: Place,
     connection: Connection,
+    wrapped: &'static Wrapped,
     peer: Pinned,
     idle: Cell<Idle>,
     tls: bool,
-    /// Whether the connection is counted as idle.
+    /// Whether it may be kept unused.
+    watchable: bool,
+    /// Whether the connection is counted as idle, and as one in the cache.
     cached: Cell<bool>,
+    in_cache: Cell<bool>,
+    /// Whether it is kept unused, to see when the backend closes it.
+    watched: Cell<bool>,
     /// Until when the end of the stream is kept from nginx, while a request has the connection; `NOT_HELD` if it is not.
     held: Cell<Msec>,
     /// Whether its time in the cache is over.
@@ -41,14 +49,23 @@ pub struct Record {
 
 impl Record {
     /// Begins to remember a connection to the peer; none when there is no memory for it.
-    pub fn attach(connection: &Connection, peer: Pinned, idle: Idle) -> Option<&Self> {
+    pub fn attach<'a>(
+        connection: &'a Connection,
+        wrapped: &'static Wrapped,
+        peer: Pinned,
+        watchable: bool,
+    ) -> Option<&'a Self> {
         connection.pool()?.put(Self {
             place: Place::nowhere(),
             connection: *connection,
+            wrapped,
             peer,
-            idle: Cell::new(idle),
+            idle: Cell::new(Idle::new(0, None, 0)),
             tls: connection.is_tls(),
+            watchable,
             cached: Cell::new(false),
+            in_cache: Cell::new(false),
+            watched: Cell::new(false),
             held: Cell::new(NOT_HELD),
             expired: Cell::new(false),
             expiry: Cell::new(Close::Keepalive),
@@ -64,6 +81,10 @@ impl Record {
         self.connection
     }
 
+    pub fn wrapped(&self) -> &'static Wrapped {
+        self.wrapped
+    }
+
     /// The peer that the connection leads to.
     pub fn peer(&self) -> &Pinned {
         &self.peer
@@ -73,23 +94,70 @@ impl Record {
         self.idle.get()
     }
 
-    pub fn set_idle(&self, idle: Idle) {
+    /// The connection has been idle since then, and its backend has told that timeout, perhaps.
+    pub fn set_idle(&self, since: Msec, hint: Option<Msec>, now: Msec) -> Idle {
+        let limit = self.known_limit(hint, now);
+        let idle = self.wrapped.policy.idle(since, hint, limit);
+
+        self.expiry.set(expires_as(limit));
         self.idle.set(idle);
+
+        idle
     }
 
-    /// Counts the connection as idle until its deadline; what it counts as to be closed then.
-    pub fn enter_cache(&self, expiry: Close) {
-        self.expiry.set(expiry);
-        self.cached.set(true);
-        self.peer.enter_cache();
+    /// By what is learned meanwhile, the connection may have another limit.
+    pub fn update_idle(&self, now: Msec) -> Idle {
+        let idle = self.idle.get();
 
-        self.schedule();
+        match self.wrapped.policy.is_fixed() {
+            true => idle,
+            false => self.set_idle(idle.since(), idle.hint(), now),
+        }
+    }
+
+    /// The idle age from which on the connection must not be used, as far as it is known.
+    pub fn known_limit(&self, hint: Option<Msec>, now: Msec) -> Option<Msec> {
+        self.wrapped.policy.known_limit(hint, &self.peer.learned, now)
+    }
+
+    pub(super) fn is_watchable(&self) -> bool {
+        self.watchable
+    }
+
+    pub fn is_watched(&self) -> bool {
+        self.watched.get()
+    }
+
+    pub(super) fn set_watched(&self) {
+        self.watched.set(true);
+    }
+
+    /// Counts the connection as idle until its deadline.
+    pub fn enter_cache(&self) {
+        self.cached.set(true);
+        self.in_cache.set(true);
+        self.peer.enter_cache();
+        self.wrapped.enter_cache();
+
+        // one that is watched is let go by nginx alone
+        if !self.watched.get() {
+            self.schedule();
+        }
     }
 
     /// Counts the connection as idle no more.
     pub fn leave_cache(&self) {
+        self.leave_cache_watched();
+
         if self.cached.replace(false) {
             self.peer.leave_cache();
+        }
+    }
+
+    /// The connection has left nginx's cache, and is idle yet.
+    pub(super) fn leave_cache_watched(&self) {
+        if self.in_cache.replace(false) {
+            self.wrapped.leave_cache();
         }
     }
 
@@ -119,9 +187,18 @@ impl Record {
     }
 
     fn count_close(&self, reason: Close) {
-        let age = self.idle.get().age(clock::now());
+        let now = clock::now();
+        let age = self.idle.get().age(now);
 
         self.peer.counters.close(reason, age);
+        self.learn_from_close(reason, now);
+
+        if self.watched.get() {
+            // when the worker ends, or nginx needs the room, it has shown nothing
+            let shown = matches!(reason, Close::Watched | Close::Keepalive);
+
+            self.peer.learned.end_watch(now, shown || reason == Close::Shutdown);
+        }
 
         // SAFETY: nginx sets the log of a connection to one that lives as long.
         if let Some(log) = NonNull::new(self.connection.log()) {
@@ -150,6 +227,8 @@ impl Record {
             Close::Shutdown
         } else if self.connection.has_unasked(self.tls) {
             Close::Unasked
+        } else if self.watched.get() {
+            Close::Watched
         } else {
             Close::Peer
         }
@@ -182,8 +261,12 @@ pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
         };
     }
 
-    if record.idle.get().deadline() > now {
+    if record.update_idle(now).deadline() > now && !record.is_watched() {
         return record.schedule();
+    }
+
+    if record.is_watched() || record.begin_watch(now) {
+        return;
     }
 
     let connection = record.connection;

@@ -131,11 +131,8 @@ impl PeerData {
         };
 
         if let Some(reason) = self.refusal(record, now) {
-            let connection = record.connection();
-
             pc.forget_connection();
-            record.let_go(reason);
-            connection.close();
+            self.turn_down(record, reason, now);
             self.expect_fresh(now);
 
             return NGX_OK;
@@ -146,12 +143,28 @@ impl PeerData {
         rc
     }
 
+    /// Closes a connection that is not for the request, or keeps it to be watched.
+    fn turn_down(&self, record: &Record, reason: Close, now: Msec) {
+        let connection = record.connection();
+
+        if reason == Close::Late && (record.is_watched() || record.begin_watch(now)) {
+            return record.keep_from_request(now);
+        }
+
+        record.let_go(reason);
+        connection.close();
+    }
+
     /// Why a request may not be sent on the connection, if it may not.
     fn refusal(&self, record: &Record, now: Msec) -> Option<Close> {
+        if record.is_watched() {
+            return Some(Close::Late);
+        }
+
         let connection = record.connection();
 
         let verdict = self.wrapped.policy.verdict(
-            &record.idle(),
+            &record.update_idle(now),
             now,
             || self.is_repeatable(),
             || self.is_covered(connection),

@@ -427,7 +427,7 @@ mod tests {
                         let now = 1_000_000 + i / 10;
                         let (event, age) = match (i + worker) % 7 {
                             0 | 1 => (Closed, 5000 + (i * 7 + worker) % 12),
-                            2 if i % 63 == 0 => (Closed, i % 4600),
+                            2 if i % 63 == 0 && i > 50_000 => (Closed, i % 4600),
                             2 => (Outlived, 4980),
                             3 => (Kept, 4999),
                             _ => (Answered, i % 4980),
