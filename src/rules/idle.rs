@@ -52,6 +52,11 @@ impl Idle {
         self.deadline
     }
 
+    /// The idle age from which on it must not be used.
+    pub fn limit(&self) -> Msec {
+        self.deadline.saturating_sub(self.since)
+    }
+
     /// The timeout that the backend has told.
     pub fn hint(&self) -> Option<Msec> {
         (self.hint != UNTOLD).then_some(self.hint)

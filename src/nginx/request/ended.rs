@@ -84,7 +84,9 @@ impl PeerData {
 
         let kept = record.filter(|record| {
             record.set_idle(since, hint, now).deadline() > now
-                || hint != Some(0) && record.begin_watch(now)
+                || hint != Some(0)
+                    && record.peer().learned.timeout(now).is_some()
+                    && record.begin_watch(now)
         });
 
         let Some(record) = kept else {

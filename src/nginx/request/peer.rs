@@ -180,12 +180,13 @@ impl PeerData {
     }
 
     fn reuse(&self, record: &Record, now: Msec) {
-        let (age, connection) = (record.idle().age(now), record.connection());
+        let (idle, connection) = (record.idle(), record.connection());
+        let (age, limit) = (idle.age(now), idle.limit());
 
         record.leave_cache();
         record.peer().counters.reuse(age);
 
-        self.begin_try(now, Way::Reused(age));
+        self.begin_try(now, Way::Reused { age, limit });
         self.sent.set(true);
         self.unsent.set(false);
         self.tls_written.set(connection.tls_written());
