@@ -36,6 +36,7 @@ my %upstreams = (
 	auto_margin => ['auto margin=200ms', 16],
 	auto_report => ['auto learn=report', 16],
 	one => ['auto', 1],
+	full => ['auto', 2],
 	lower => ['5s learn=on', 16],
 	time => ['5s', 16],
 	time_off => ['5s learn=off', 16],
@@ -44,7 +45,7 @@ my %upstreams = (
 );
 
 my @names = sort keys %upstreams;
-my $t = Test::Nginx->new()->has(qw/http proxy fastcgi rewrite upstream_keepalive/)->plan(60);
+my $t = Test::Nginx->new()->has(qw/http proxy fastcgi rewrite upstream_keepalive/)->plan(66);
 
 my $upstreams = join '', map { upstream($_) } @names;
 
@@ -145,6 +146,20 @@ for my $name (qw/auto_report time time_off/) {
 for my $name (qw/one fastcgi/) {
 	is(join(' ', map { $closed{$name}{$_} > 0 } qw/peer margin watched/), ' 1 ', "$name, not watched");
 }
+
+# of two in a cache for two, the older one is never watched: there is no room
+
+my %watched = (auto => 0, full => 0);
+
+for my $name ((qw/auto full/) x 6) {
+	my @numbers = map { (served($_))[0] } answers(map { get(uri($name) . "&delay=$_", start => 1) } 0.05, 0.15);
+	my ($older) = Backend::ended($t, "$d/http.log", @numbers);
+
+	$watched{$name}++ if $older->{end} eq 'self';
+}
+
+cmp_ok($watched{auto}, '>', 0, 'older one, watched');
+is($watched{full}, 0, 'older one, full, not watched');
 
 # at which ages they go
 
