@@ -2,7 +2,7 @@
 //! An idle connection: since when it is one, and for how long it may be.
 
 use super::outcome::Close;
-use super::policy::{Msec, Policy};
+use super::policy::Msec;
 
 /// After a try no longer than this by nginx's clock, the idle age is counted from its start: a little too early, never too
 /// late, and the kernel need not be asked.
@@ -32,9 +32,14 @@ impl Idle {
         Self { since, deadline, hint: hint.unwrap_or(UNTOLD) }
     }
 
-    /// The same connection with another limit, by what is known now.
-    pub fn with(self, policy: &Policy, limit: Option<Msec>) -> Self {
-        policy.idle(self.since, self.hint(), limit)
+    /// The same connection, with the same limit, idle since another time.
+    pub fn again(self, since: Msec) -> Self {
+        Self { since, deadline: since.saturating_add(self.limit()), hint: self.hint }
+    }
+
+    /// Whether the backend has told this timeout, or none as well.
+    pub fn is_told(&self, hint: Option<Msec>) -> bool {
+        self.hint == hint.unwrap_or(UNTOLD)
     }
 
     /// Since when the connection is idle.
@@ -108,6 +113,16 @@ mod tests {
         for (started, now, last_data, since) in cases {
             assert_eq!(idle_since(started, now, || last_data), since, "{started} {last_data:?}");
         }
+    }
+
+    #[test]
+    fn again() {
+        let idle = Idle::new(10_000, Some(7), 2000);
+
+        assert_eq!((idle.since(), idle.deadline(), idle.limit()), (10_000, 12_000, 2000));
+        assert_eq!(idle.again(15_000), Idle::new(15_000, Some(7), 2000));
+        assert_eq!([None, Some(6), Some(7)].map(|hint| idle.is_told(hint)), [false, false, true]);
+        assert!(Idle::new(0, None, 0).is_told(None));
     }
 
     #[test]

@@ -135,11 +135,6 @@ impl Policy {
         }
     }
 
-    /// Whether nothing that is learned makes a difference.
-    pub fn is_fixed(&self) -> bool {
-        self.learn != Learn::On && !self.margin_learned
-    }
-
     /// The idle age from which on a connection must not be used whose backend has told a timeout, perhaps; none where
     /// nothing is known but `keepalive_timeout`. Without a configured timeout, what is seen counts more than what is told.
     pub fn known_limit(&self, hint: Option<Msec>, learned: &Learned, now: Msec) -> Option<Msec> {
@@ -362,22 +357,12 @@ mod tests {
             assert_eq!(limit(&Learned::default()), nothing, "{name}");
             assert_eq!(limit(&closes_at(2000)), low, "{name}, 2 s");
             assert_eq!(limit(&closes_at(20_000)), high, "{name}, 20 s");
-            assert!(!policy.is_fixed() || low == nothing && high == nothing, "{name}");
         }
 
         // a margin never takes more than half of what was learned, and leaves nothing where that is nothing
         assert_eq!(exact.known_limit(None, &closes_at(1500), 5000), Some(750));
         assert_eq!(exact.known_limit(None, &closes_at(0), 5000), Some(0));
         assert_eq!(auto.known_limit(None, &closes_at(0), 5000), Some(0));
-    }
-
-    #[test]
-    fn another_limit() {
-        let policy = Policy { keepalive_timeout: 60_000, ..Policy::new(None) };
-        let idle = policy.idle(10_000, Some(7), None);
-
-        assert_eq!((idle.since(), idle.deadline()), (10_000, 70_000));
-        assert_eq!(idle.with(&policy, Some(2000)), policy.idle(10_000, Some(7), Some(2000)));
     }
 
     #[test]

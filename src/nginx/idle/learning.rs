@@ -53,8 +53,9 @@ impl Record {
     }
 
     /// A request was answered on the connection, which had been idle for so long.
+    #[cold]
     pub fn learn_from_answer(&self, age: Msec) {
-        if self.peer().learned.heeds_answer(age) && self.learns() {
+        if self.learns() {
             self.observe(Event::Answered, age, 0, clock::now());
         }
     }

@@ -23,6 +23,17 @@ static RELEASED: Worker<Cell<*mut ngx_connection_t>> = Worker::new(Cell::new(ptr
 
 const NOT_HELD: Msec = Msec::MAX;
 
+/// Where an idle connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// It is not idle, or not counted as such.
+    No,
+    /// In nginx's cache.
+    Cached,
+    /// Out of it, and not for requests.
+    Apart,
+}
+
 /// What is remembered about a connection; lives in the connection's pool.
 #[repr(C)]
 pub struct Record {
@@ -34,9 +45,10 @@ pub struct Record {
     tls: bool,
     /// Whether it may be kept unused.
     watchable: bool,
-    /// Whether the connection is counted as idle, and as one in the cache.
-    cached: Cell<bool>,
-    in_cache: Cell<bool>,
+    /// Where the connection is, as it is counted.
+    kept: Cell<Kept>,
+    /// The version of what was learned by which its limit is.
+    version: Cell<u32>,
     /// Whether it is kept unused, to see when the backend closes it.
     watched: Cell<bool>,
     /// Until when the end of the stream is kept from nginx, while a request has the connection; `NOT_HELD` if it is not.
@@ -55,6 +67,9 @@ impl Record {
         peer: Pinned,
         watchable: bool,
     ) -> Option<&'a Self> {
+        // another one, so that the limit is found
+        let version = Cell::new(peer.learned.version().wrapping_add(1));
+
         connection.pool()?.put(Self {
             place: Place::nowhere(),
             connection: *connection,
@@ -63,8 +78,8 @@ impl Record {
             idle: Cell::new(Idle::new(0, None, 0)),
             tls: connection.is_tls(),
             watchable,
-            cached: Cell::new(false),
-            in_cache: Cell::new(false),
+            kept: Cell::new(Kept::No),
+            version,
             watched: Cell::new(false),
             held: Cell::new(NOT_HELD),
             expired: Cell::new(false),
@@ -96,10 +111,13 @@ impl Record {
 
     /// The connection has been idle since then, and its backend has told that timeout, perhaps.
     pub fn set_idle(&self, since: Msec, hint: Option<Msec>, now: Msec) -> Idle {
-        let limit = self.known_limit(hint, now);
-        let idle = self.wrapped.policy.idle(since, hint, limit);
+        let idle = self.idle.get();
 
-        self.expiry.set(expires_as(limit));
+        if self.version.get() != self.peer.learned.version() || !idle.is_told(hint) {
+            return self.find_limit(since, hint, now);
+        }
+
+        let idle = idle.again(since);
         self.idle.set(idle);
 
         idle
@@ -109,10 +127,25 @@ impl Record {
     pub fn update_idle(&self, now: Msec) -> Idle {
         let idle = self.idle.get();
 
-        match self.wrapped.policy.is_fixed() {
-            true => idle,
-            false => self.set_idle(idle.since(), idle.hint(), now),
+        if self.version.get() != self.peer.learned.version() {
+            return self.find_limit(idle.since(), idle.hint(), now);
         }
+
+        idle
+    }
+
+    #[cold]
+    fn find_limit(&self, since: Msec, hint: Option<Msec>, now: Msec) -> Idle {
+        // before what it is the version of
+        self.version.set(self.peer.learned.version());
+
+        let limit = self.known_limit(hint, now);
+        let idle = self.wrapped.policy.idle(since, hint, limit);
+
+        self.expiry.set(expires_as(limit));
+        self.idle.set(idle);
+
+        idle
     }
 
     /// The idle age from which on the connection must not be used, as far as it is known.
@@ -134,8 +167,7 @@ impl Record {
 
     /// Counts the connection as idle until its deadline.
     pub fn enter_cache(&self) {
-        self.cached.set(true);
-        self.in_cache.set(true);
+        self.kept.set(Kept::Cached);
         self.peer.enter_cache();
         self.wrapped.enter_cache();
 
@@ -147,18 +179,20 @@ impl Record {
 
     /// Counts the connection as idle no more.
     pub fn leave_cache(&self) {
-        self.leave_cache_watched();
-
-        if self.cached.replace(false) {
-            self.peer.leave_cache();
+        match self.kept.replace(Kept::No) {
+            Kept::No => {}
+            Kept::Cached => {
+                self.wrapped.leave_cache();
+                self.peer.leave_cache();
+            }
+            Kept::Apart => self.peer.leave_cache(),
         }
     }
 
     /// The connection has left nginx's cache, and is idle yet.
-    pub(super) fn leave_cache_watched(&self) {
-        if self.in_cache.replace(false) {
-            self.wrapped.leave_cache();
-        }
+    pub(super) fn keep_apart(&self) {
+        self.wrapped.leave_cache();
+        self.kept.set(Kept::Apart);
     }
 
     /// Sees to it that the connection's turn comes no later than its deadline.
@@ -253,7 +287,7 @@ pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
     // SAFETY: the caller's promise.
     let record = unsafe { place.cast::<Record>().as_ref() };
 
-    if !record.cached.get() {
+    if record.kept.get() == Kept::No {
         return match record.held.get() {
             NOT_HELD => {}
             until if until > now => record.hold(until),
@@ -261,7 +295,10 @@ pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
         };
     }
 
-    if record.update_idle(now).deadline() > now && !record.is_watched() {
+    let idle = record.idle.get();
+
+    // what failures have shown may be forgotten by now
+    if record.find_limit(idle.since(), idle.hint(), now).deadline() > now && !record.is_watched() {
         return record.schedule();
     }
 

@@ -35,7 +35,7 @@ impl Record {
 
     /// The connection is watched, and was handed to a request. It may be closed at once.
     pub fn keep_from_request(&self, now: Msec) {
-        self.leave_cache_watched();
+        self.keep_apart();
         self.connection().watch(self.time_left(now));
     }
 

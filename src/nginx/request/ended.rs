@@ -57,10 +57,12 @@ impl PeerData {
     }
 
     fn learn_from_answer(&self, record: Option<&Record>) {
-        if let Some((age, record)) = self.tries.current().idle().zip(record) {
-            if self.has_header() {
-                record.learn_from_answer(age);
-            }
+        let Some((record, age)) = record.zip(self.tries.current().idle()) else {
+            return;
+        };
+
+        if record.peer().learned.heeds_answer(age) && self.has_header() {
+            record.learn_from_answer(age);
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Learned {
     closes: AtomicU32,
     /// In microseconds; 0 while it is not known.
     rtt: AtomicU32,
+    /// Another number whenever the limit may be another one.
+    version: AtomicU32,
 }
 
 /// A learned timeout that is another one, by more than a tenth.
@@ -97,6 +99,12 @@ impl Learned {
             Some(ages) => Some(limit_of(&ages, &self.margin_of(&ages))),
             None => hint.map(|hint| hint.saturating_sub(default_margin(hint))),
         }
+    }
+
+    /// A number by which it is seen that the limit may be another one than it was. That what failures have shown is
+    /// forgotten is not.
+    pub fn version(&self) -> u32 {
+        self.version.load(Relaxed)
     }
 
     /// The idle age at which the backend closes, if it is known. Where no close was ever seen, it is some way before the
@@ -135,6 +143,7 @@ impl Learned {
 
     /// Whether it tells anything that a request was answered on a connection of that age: it speaks against a lower
     /// timeout.
+    #[inline]
     pub fn heeds_answer(&self, age: Msec) -> bool {
         self.lower.begins_by(age.max(YOUNG))
     }
@@ -174,6 +183,13 @@ impl Learned {
         {
             mine.store(theirs.load(Relaxed), Relaxed);
         }
+
+        self.renew();
+    }
+
+    /// The limit may be another one.
+    fn renew(&self) {
+        self.version.fetch_add(1, Relaxed);
     }
 
     fn known(&self, now: Msec) -> Option<Ages> {
@@ -279,6 +295,33 @@ mod tests {
     }
 
     #[test]
+    fn another_limit_is_another_version() {
+        let (learned, mut now) = closed(3, 5000, 2000);
+        let reset = Event::Failed(FailedReuse::new(Failure::Reset, Evidence::Unknown));
+
+        for (event, age, rtt) in [
+            (Event::Closed, 4900, 0),
+            (Event::Outlived, 2000, 40_000),
+            (reset, 4500, 0),
+            (Event::Kept, 4990, 0),
+        ] {
+            let before = (learned.limit(now, None), learned.version());
+            learned.observe(now, event, age, rtt);
+            now += 3000;
+
+            assert_ne!(learned.limit(now, None), before.0, "{event:?}");
+            assert_ne!(learned.version(), before.1, "{event:?}");
+        }
+
+        let before = learned.version();
+        learned.observe(now, Event::Answered, 100, 0);
+        assert_eq!(learned.version(), before);
+        Learned::default().absorb(&learned);
+        learned.absorb(&Learned::default());
+        assert_ne!(learned.version(), before);
+    }
+
+    #[test]
     fn one_is_watched_at_a_time() {
         let (learned, _) = closed(0, 0, 0);
 
@@ -356,6 +399,7 @@ mod tests {
 
         copy.absorb(&learned);
 
+        copy.version.store(learned.version(), Relaxed);
         assert_eq!(std::format!("{copy:?}"), std::format!("{learned:?}"));
         assert_eq!(size_of::<Learned>(), 88);
     }

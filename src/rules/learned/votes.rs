@@ -50,13 +50,19 @@ impl Learned {
         let wanted = timeout.saturating_sub(age).saturating_mul(1000);
 
         self.failures.store(wanted.min(most).max(before), Relaxed);
+        self.renew();
     }
 
     /// A longer round trip counts at once, a shorter one by and by.
     fn take_rtt(&self, rtt: u32) {
         if rtt > 0 {
             let before = self.rtt.load(Relaxed);
-            self.rtt.store(rtt.max(before.saturating_sub(before / 8)), Relaxed);
+            let after = rtt.max(before.saturating_sub(before / 8));
+
+            if after != before {
+                self.rtt.store(after, Relaxed);
+                self.renew();
+            }
         }
     }
 
@@ -149,6 +155,7 @@ impl Learned {
         // it takes half an hour of closes to fall by half
         self.failures.store(failures.saturating_sub(failures.div_ceil(1024)), Relaxed);
         self.closes.store(self.closes.load(Relaxed).saturating_add(closes), Relaxed);
+        self.renew();
     }
 
     /// Whether the timeout is another one than was told; one of the workers gets to know.
