@@ -132,7 +132,7 @@ fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 mutants: build-packages ## Break the parts that are free of nginx in 250 places: the unit tests have to see it
 	@tools/mutants $(CURDIR)/build/mutants
 
-learn: build-packages ## Simulate backends, and what is learned of them; TABLES="table unseen goal more" (20 minutes)
+learn: build-packages ## Simulate backends, and what is learned of them; TABLES="table unseen goal more" (15 minutes)
 	@cargo build --release $(LEARN_FLAGS)
 	@for table in $(TABLES); do echo; build/learn/release/learn $$table || exit; done
 
