@@ -2,5 +2,6 @@
 
 pub mod expiry;
 mod learning;
+mod limit;
 pub mod record;
 mod watched;

@@ -13,7 +13,7 @@ use crate::nginx::api::worker::Worker;
 use crate::nginx::api::{clock, log};
 use crate::nginx::memory::peer::Pinned;
 use crate::nginx::memory::wrapped::Wrapped;
-use crate::rules::idle::{expiry as expires_as, Idle};
+use crate::rules::idle::Idle;
 use crate::rules::outcome::Close;
 use crate::rules::policy::Msec;
 
@@ -41,14 +41,14 @@ pub struct Record {
     connection: Connection,
     wrapped: &'static Wrapped,
     peer: Pinned,
-    idle: Cell<Idle>,
+    pub(super) idle: Cell<Idle>,
     tls: bool,
     /// Whether it may be kept unused.
     watchable: bool,
     /// Where the connection is, as it is counted.
     kept: Cell<Kept>,
     /// The version of what was learned by which its limit is.
-    version: Cell<u32>,
+    pub(super) version: Cell<u32>,
     /// Whether it is kept unused, to see when the backend closes it.
     watched: Cell<bool>,
     /// Until when the end of the stream is kept from nginx, while a request has the connection; `NOT_HELD` if it is not.
@@ -56,7 +56,7 @@ pub struct Record {
     /// Whether its time in the cache is over.
     expired: Cell<bool>,
     /// What that counts as.
-    expiry: Cell<Close>,
+    pub(super) expiry: Cell<Close>,
 }
 
 impl Record {
@@ -107,50 +107,6 @@ impl Record {
 
     pub fn idle(&self) -> Idle {
         self.idle.get()
-    }
-
-    /// The connection has been idle since then, and its backend has told that timeout, perhaps.
-    pub fn set_idle(&self, since: Msec, hint: Option<Msec>, now: Msec) -> Idle {
-        let idle = self.idle.get();
-
-        if self.version.get() != self.peer.learned.version() || !idle.is_told(hint) {
-            return self.find_limit(since, hint, now);
-        }
-
-        let idle = idle.again(since);
-        self.idle.set(idle);
-
-        idle
-    }
-
-    /// By what is learned meanwhile, the connection may have another limit.
-    pub fn update_idle(&self, now: Msec) -> Idle {
-        let idle = self.idle.get();
-
-        if self.version.get() != self.peer.learned.version() {
-            return self.find_limit(idle.since(), idle.hint(), now);
-        }
-
-        idle
-    }
-
-    #[cold]
-    fn find_limit(&self, since: Msec, hint: Option<Msec>, now: Msec) -> Idle {
-        // before what it is the version of
-        self.version.set(self.peer.learned.version());
-
-        let limit = self.known_limit(hint, now);
-        let idle = self.wrapped.policy.idle(since, hint, limit);
-
-        self.expiry.set(expires_as(limit));
-        self.idle.set(idle);
-
-        idle
-    }
-
-    /// The idle age from which on the connection must not be used, as far as it is known.
-    pub fn known_limit(&self, hint: Option<Msec>, now: Msec) -> Option<Msec> {
-        self.wrapped.policy.known_limit(hint, &self.peer.learned, now)
     }
 
     pub(super) fn is_watchable(&self) -> bool {
