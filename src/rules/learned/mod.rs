@@ -241,7 +241,7 @@ mod tests {
 
         for _ in 0..n {
             learned.observe(now, Event::Closed, age, rtt);
-            now += 3000;
+            now = now.saturating_add(3000);
         }
 
         (learned, now)
@@ -307,7 +307,7 @@ mod tests {
         ] {
             let before = (learned.limit(now, None), learned.version());
             learned.observe(now, event, age, rtt);
-            now += 3000;
+            now = now.saturating_add(3000);
 
             assert_ne!(learned.limit(now, None), before.0, "{event:?}");
             assert_ne!(learned.version(), before.1, "{event:?}");
@@ -353,7 +353,7 @@ mod tests {
         let mut seen = std::vec![];
 
         for age in [[4700; 3], [4400; 3], [2000; 3], [0; 3]].concat() {
-            now += 3000;
+            now = now.saturating_add(3000);
             seen.extend(learned.observe(now, Event::Closed, age, 0));
         }
 

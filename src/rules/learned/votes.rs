@@ -204,7 +204,7 @@ mod tests {
 
         for (event, age) in events {
             learned.observe(now, *event, *age, 0);
-            now += 3000;
+            now = now.saturating_add(3000);
         }
 
         (learned, now)
@@ -221,9 +221,12 @@ mod tests {
         limit(&[&times(3, Closed, 5000), events].concat())
     }
 
+    /// What is seen one after another, and the timeout that it makes.
+    type Case = (&'static [(Event, Msec)], Option<Msec>);
+
     #[test]
     fn closes_that_agree() {
-        let cases: [(&[(Event, Msec)], Option<Msec>); 9] = [
+        let cases: [Case; 9] = [
             (&[(Closed, 5000); 2], None),
             (&[(Closed, 5000); 3], Some(4990)),
             (&[(Closed, 5000), (Closed, 5040), (Closed, 5001)], Some(5001 - 10 - 38)),
@@ -352,10 +355,10 @@ mod tests {
 
     #[test]
     fn nobody_sees_a_close() {
-        let dropped = [(RESET, 38_000), (RESET, 52_000)];
+        const DROPPED: [(Event, Msec); 2] = [(RESET, 38_000), (RESET, 52_000)];
 
-        let cases: [(&[(Event, Msec)], Option<Msec>); 6] = [
-            (&dropped, Some(28_500)),
+        let cases: [Case; 6] = [
+            (&DROPPED, Some(28_500)),
             (&[(RESET, 52_000), (RESET, 38_000)], None),
             (&[(RESET, 38_000), (Answered, 38_000), (Answered, 38_000), (RESET, 38_000)], None),
             // that it seems to be open shows nothing
@@ -374,10 +377,10 @@ mod tests {
             (times(1, Closed, 38_100), 37_890),
             (times(1, Closed, 60_000), 28_500),
         ] {
-            assert_eq!(limit(&[&dropped[..], &events].concat()), Some(expected), "{events:?}");
+            assert_eq!(limit(&[&DROPPED[..], &events].concat()), Some(expected), "{events:?}");
         }
 
-        let (learned, now) = after(&dropped);
+        let (learned, now) = after(&DROPPED);
         assert_eq!(learned.limit(now - 3000 + FORGET, None), Some(28_500));
         assert_eq!(learned.limit(now - 3000 + FORGET + 1, None), None);
     }
