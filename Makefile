@@ -46,11 +46,15 @@ status=0; for bench in $(BENCHES); do \
 done; exit $$status
 endef
 
+# What is simulated, and how it is built.
+TABLES ?= table unseen goal more
+LEARN_FLAGS = --locked --manifest-path lab/learn/Cargo.toml --target-dir $(CURDIR)/build/learn
+
 # Where each of them comes from is known to tools/matrix.
 RELEASES ?= 1.22.1 1.26.3 1.28.3 1.30
 
 .PHONY: all help demo backends test unittest suites matrix faults headline soak valgrind sanitize check docs-check fuzz mutants \
-	bench bench-quick bench-fetch install clean build-packages
+	learn bench bench-quick bench-fetch install clean build-packages
 .DELETE_ON_ERROR:
 
 all: build-packages $(SO) ## Build the module, and without NGINX= an nginx to go with it
@@ -73,6 +77,7 @@ test: unittest suites ## Run the unit tests and the suites in t/
 
 unittest: build-packages $(OUT)/env
 	@$(ENV) && cargo test $(CARGO_FLAGS)
+	cargo test --release $(LEARN_FLAGS)
 
 suites: all
 	@tools/packages test
@@ -110,8 +115,10 @@ check: build-packages $(OUT)/env ## Check the format, the lints and the document
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --check --manifest-path lab/bench/contenders/pingora/Cargo.toml
+	cargo fmt --check --manifest-path lab/learn/Cargo.toml
 	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir $(CURDIR)/build/fuzz/check
 	@$(ENV) && cargo clippy $(CARGO_FLAGS) --all-targets -- --deny warnings
+	cargo clippy --release $(LEARN_FLAGS) --bins --tests -- --deny warnings
 	@$(ENV) && RUSTDOCFLAGS='--deny warnings' cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 
 docs-check: all ## Try what the documentation says: links, tests, configurations, commands, metrics
@@ -124,6 +131,10 @@ fuzz: ## Fuzz the parts that are free of nginx for SECONDS=60 in all
 
 mutants: build-packages ## Break the parts that are free of nginx in 250 places: the unit tests have to see it
 	@tools/mutants $(CURDIR)/build/mutants
+
+learn: build-packages ## Simulate backends, and what is learned of them; TABLES="table unseen goal more" (15 minutes)
+	@cargo build --release $(LEARN_FLAGS)
+	@for table in $(TABLES); do echo; build/learn/release/learn $$table || exit; done
 
 bench: bench-fetch ## Benchmarks, those in BENCHES="failures cost scale"; results go to lab/bench/results (15 minutes)
 	@$(call BENCH)

@@ -168,8 +168,8 @@ sub upstreams {
 		fixed => 'upstream_idle_timeout 1500ms margin=200ms;',
 		default_margin => 'upstream_idle_timeout 10s;',
 		off => 'upstream_idle_timeout 1500ms margin=200ms hint=off;',
-		auto => 'keepalive_timeout 1200ms; upstream_idle_timeout auto margin=200ms;',
-		auto_default_margin => 'upstream_idle_timeout auto;',
+		auto => 'keepalive_timeout 1200ms; upstream_idle_timeout auto margin=200ms learn=off;',
+		auto_default_margin => 'upstream_idle_timeout auto learn=off;',
 		inherited => '',
 		once => 'upstream_idle_timeout 10s margin=200ms;',
 	);

@@ -342,9 +342,22 @@ sub is_client_failure {
 	return !$again && $evidence ne 'received';
 }
 
-# A request on a connection that was idle, to which that happens: the figures before it, and the response.
+# A request on a connection that was idle, to which that happens: the figures before it, and the response. While nginx reads a
+# long body, it may come to see the end of the connection first.
 
 sub failed {
+	my ($protocol, $upstream, @request) = @_;
+	my ($before, $response);
+
+	for (1 .. 5) {
+		($before, $response) = failed_once($protocol, $upstream, @request);
+		last if changed($before, $upstream) !~ /closes\.peer/;
+	}
+
+	return ($before, $response);
+}
+
+sub failed_once {
 	my ($protocol, $upstream, $event, $method, $where, $size, $more) = @_;
 
 	my $idle = ($protocol =~ /tls|fastcgi/ ? "/$protocol" : '/') . "?upstream=$upstream";

@@ -64,11 +64,13 @@ my %families = (
 	repeats_total => 'counter evidence peer',
 	failed_requests_total => 'counter peer',
 	age_seconds => 'histogram event peer',
+	learned_timeout_seconds => 'gauge peer',
+	learned_margin_seconds => 'gauge peer',
 	timeout_seconds => 'gauge',
 	margin_seconds => 'gauge',
 );
 
-my @reasons = qw/dead evicted keepalive late margin non_idempotent peer shutdown unasked/;
+my @reasons = qw/dead evicted keepalive late margin non_idempotent peer shutdown unasked watched/;
 my @kinds = qw/eof goaway reset timeout/;
 my @evidence = qw/closed received refused unknown unwritten/;
 my @events = qw/failure peer_close reuse/;
@@ -127,7 +129,7 @@ for (['upstream', $upstream], ['peer', values %{$upstream->{peers}}]) {
 	is(keys_of($figures->{ages}{reuse}), 'buckets_ms count sum_ms', "json, $name, histogram");
 }
 
-is(keys_of(values %{$upstream->{peers}}), "@figures", 'json, peer');
+is(keys_of(values %{$upstream->{peers}}), join(' ', sort @figures, 'learned'), 'json, peer');
 
 # Prometheus
 
@@ -137,7 +139,9 @@ my @samples = samples($text);
 is(join("\n", grep { defined } map { $_->{error} } @samples), '', 'prometheus');
 is(join(', ', described($text)), join(', ', map { type($_, $families{$_}) } sort keys %families), 'prometheus, types');
 
-for my $family (sort keys %families) {
+# nothing is learned of a backend that closes nothing
+
+for my $family (grep { !/^learned/ } sort keys %families) {
 	my (undef, @labels) = split / /, $families{$family};
 	my $suffix = $family =~ /age/ ? '_(?:bucket|sum|count)' : '';
 	my %labels = map { keys_of($_->{labels}) => 1 }

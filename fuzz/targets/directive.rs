@@ -23,7 +23,9 @@ fuzz_target!(|data: &[u8]| {
             // the message quotes what is wrong
             let quoted = match error {
                 Error::Value(value) | Error::Parameter(value) | Error::Duplicate(value) => value,
-                Error::MarginNotLess(value, _) | Error::NoHint(value) => value,
+                Error::MarginNotLess(value, _)
+                | Error::NoHint(value)
+                | Error::NothingLearned(value, _) => value,
             };
 
             assert!(arguments.contains(quoted));

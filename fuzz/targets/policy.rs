@@ -2,8 +2,10 @@
 //! Any policy that is no mistake, and a connection that is idle at any times.
 
 use libfuzzer_sys::fuzz_target;
+use pure::rules::idle::{idle_since, Idle};
+use pure::rules::learned::Learned;
 use pure::rules::outcome::Close;
-use pure::rules::policy::{idle_since, Idle, Msec, Policy, Probe, Verdict};
+use pure::rules::policy::{Msec, Policy, Probe, Verdict};
 
 type Times = (Option<Msec>, Option<Msec>, Option<Msec>, Option<Msec>, Msec);
 type Connection = (Msec, Msec, Option<Msec>, Option<Msec>);
@@ -32,7 +34,8 @@ fuzz_target!(|input: (Times, Connection, Msec, Msec, [bool; 5])| {
     assert!(timeout.is_none_or(|timeout| policy.margin() < timeout));
 
     let since = idle_since(started, released, || last_data);
-    let idle = policy.idle(since, told);
+    let nothing = Learned::default();
+    let idle = policy.idle(since, told, policy.known_limit(told, &nothing, 0));
 
     // idle times begin with the try, or with the last byte
     assert!(since >= started && since <= started.max(last_data.unwrap_or(released)));

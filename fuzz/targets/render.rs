@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use pure::figures::counters::Snapshot;
 use pure::figures::status::{Format, Peer, Upstream};
+use pure::rules::learned::{Event, Learned};
 
 /// The number of the failure of kind eof with the evidence closed.
 const CLOSED: usize = 4;
@@ -16,7 +17,14 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, [u64; 4], Option<u64>)| {
     figures.ages[0].sum = sum;
     figures.ages[0].buckets = [reuses; 13];
 
-    let peers = vec![Peer { address: &address, figures }, Peer { address: b"other", figures }];
+    let learned = Learned::default();
+
+    for (now, age) in [(0, sum), (2000, sum), (4000, sum)] {
+        learned.observe(now, Event::Closed, age, 1);
+    }
+
+    let peer = |address| Peer { address, figures, learned: learned.shown(u64::MAX) };
+    let peers = vec![peer(&address[..]), peer(b"other")];
     let upstreams = [Upstream { name: &name, timeout, margin: reuses, peers }];
 
     let text = write(Format::Json, &upstreams);

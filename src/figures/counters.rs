@@ -385,7 +385,10 @@ mod tests {
         after.absorb(&before.snapshot(2));
 
         assert_eq!(after.snapshot(2), sum);
-        assert_eq!(sum.closes, [0, 0, 0, 0, 2, 0, 0, 0, 6]);
+
+        let closed = |reason| sum.closes[Close::ALL.iter().position(|one| *one == reason).unwrap()];
+        assert_eq!(Close::ALL.map(closed).iter().sum::<u64>(), 8);
+        assert_eq!([Close::Peer, Close::Shutdown].map(closed), [2, 6]);
     }
 
     fn ages(bucket: usize, age: Msec) -> Ages {

@@ -8,6 +8,8 @@ use super::names::Quoted;
 use super::status::{
     ages, closes, count, cumulative, evidence, failures, repeats, Format, Upstream,
 };
+use crate::rules::learned::margin::Margin;
+use crate::rules::learned::Shown;
 
 /// Writes the status.
 pub fn write(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
@@ -37,9 +39,23 @@ fn upstream_object(out: &mut dyn Write, upstream: &Upstream<'_>) -> fmt::Result 
     object(out, &upstream.peers, |out, peer| {
         write!(out, "{}:{{", Quoted(peer.address, Format::Json))?;
         write_figures(out, &peer.figures)?;
+        out.write_str(",\"learned\":")?;
+        write_learned(out, peer.learned.as_ref())?;
         out.write_char('}')
     })?;
     out.write_char('}')
+}
+
+fn write_learned(out: &mut dyn Write, learned: Option<&Shown>) -> fmt::Result {
+    let Some(Shown { timeout, margin, before, closes, lasted }) = learned else {
+        return out.write_str("null");
+    };
+
+    let Margin { rtt, spread, failures } = margin;
+
+    write!(out, "{{\"timeout_ms\":{timeout},\"margin_ms\":{before},\"rtt_ms\":{rtt},")?;
+    write!(out, "\"spread_ms\":{spread},\"failures_ms\":{failures},\"closes\":{closes},")?;
+    write!(out, "\"known_for_ms\":{lasted}}}")
 }
 
 fn write_figures(out: &mut dyn Write, figures: &Snapshot) -> fmt::Result {
@@ -117,7 +133,20 @@ mod tests {
 
         let peer = "\"peers\":{\"a\":{\"connections\":2,\"connects\":0,\"reuses\":1,";
         assert!(out.contains(peer), "{out}");
+        let learned = "\"learned\":{\"timeout_ms\":5000,\"margin_ms\":42,\"rtt_ms\":2,\
+                       \"spread_ms\":30,\"failures_ms\":0,\"closes\":7,\
+                       \"known_for_ms\":60000}}";
+        assert!(out.contains(learned), "{out}");
+
         assert_eq!(out.matches('{').count(), out.matches('}').count());
+    }
+
+    #[test]
+    fn nothing_learned() {
+        let mut upstream = upstream(b"u", &[b"a"]);
+        upstream.peers.iter_mut().for_each(|peer| peer.learned = None);
+
+        assert!(rendered(Format::Json, &[upstream]).ends_with("\"learned\":null}}}}}\n"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use core::fmt::{self, Write};
 use super::counters::{Ages, Snapshot};
 use super::names::Quoted;
 use super::status::{ages, closes, count, cumulative, repeats, Format, Upstream};
+use crate::rules::learned::Shown;
 use crate::rules::outcome::FailedReuse;
 use crate::rules::policy::Msec;
 
@@ -81,6 +82,11 @@ pub fn write(out: &mut dyn Write, upstreams: &[Upstream<'_>]) -> fmt::Result {
         ages(figures).try_for_each(|(event, ages)| histogram(out, labels, event, ages))
     })?;
 
+    let help = "Idle age at which the backend closes connections, as far as it is learned.";
+    of_learned(out, upstreams, "learned_timeout_seconds", help, |learned| learned.timeout)?;
+    let help = "How long before the learned timeout a connection is let go.";
+    of_learned(out, upstreams, "learned_margin_seconds", help, |learned| learned.before)?;
+
     of_upstreams(out, upstreams, "timeout_seconds", "Idle timeout of the backend.", |u| u.timeout)?;
     of_upstreams(out, upstreams, "margin_seconds", "How long before it nginx lets go.", |u| {
         Some(u.margin)
@@ -117,6 +123,26 @@ fn histogram(out: &mut dyn Write, labels: &Labels<'_>, event: &str, ages: &Ages)
 
     writeln!(out, "{PREFIX}_{name}_sum{{{labels},event=\"{event}\"}} {}", Seconds(ages.sum))?;
     writeln!(out, "{PREFIX}_{name}_count{{{labels},event=\"{event}\"}} {}", count(ages))
+}
+
+fn of_learned(
+    out: &mut dyn Write,
+    upstreams: &[Upstream<'_>],
+    name: &str,
+    help: &str,
+    value: fn(&Shown) -> Msec,
+) -> fmt::Result {
+    family(out, name, "gauge", help)?;
+
+    upstreams.iter().try_for_each(|upstream| {
+        upstream.peers.iter().try_for_each(|peer| match &peer.learned {
+            Some(learned) => {
+                let labels = Labels { upstream: upstream.name, peer: peer.address };
+                writeln!(out, "{PREFIX}_{name}{{{labels}}} {}", Seconds(value(learned)))
+            }
+            None => Ok(()),
+        })
+    })
 }
 
 fn of_upstreams(
@@ -199,7 +225,7 @@ mod tests {
             .collect();
 
         assert_eq!(families, described);
-        assert_eq!(families.len(), 10);
+        assert_eq!(families.len(), 12);
     }
 
     #[test]
@@ -218,6 +244,8 @@ mod tests {
             std::format!("age_seconds_bucket{{{labels},event=\"reuse\",le=\"+Inf\"}} 1"),
             std::format!("age_seconds_sum{{{labels},event=\"reuse\"}} 1.5"),
             std::format!("age_seconds_count{{{labels},event=\"failure\"}} 1"),
+            std::format!("learned_timeout_seconds{{{labels}}} 5"),
+            std::format!("learned_margin_seconds{{{labels}}} 0.042"),
             "timeout_seconds{upstream=\"u\"} 5".into(),
             "margin_seconds{upstream=\"u\"} 0.250".into(),
         ];

@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 use super::counters::{AgeEvent, Ages, Snapshot, BOUNDS};
 use super::{json, prometheus};
+use crate::rules::learned::Shown;
 use crate::rules::outcome::{Close, Evidence, Failure};
 use crate::rules::policy::Msec;
 
@@ -15,6 +16,8 @@ pub struct Peer<'a> {
     pub address: &'a [u8],
     /// What was counted.
     pub figures: Snapshot,
+    /// What is learned of its idle timeout, once it is known.
+    pub learned: Option<Shown>,
 }
 
 /// The figures of an upstream.
@@ -108,6 +111,7 @@ pub(super) mod examples {
 
     use super::*;
     use crate::figures::counters::Counters;
+    use crate::rules::learned::margin::Margin;
     use crate::rules::outcome::FailedReuse;
 
     pub fn rendered(format: Format, upstreams: &[Upstream<'_>]) -> std::string::String {
@@ -124,7 +128,12 @@ pub(super) mod examples {
         counters.repeat(Evidence::Refused);
 
         let figures = counters.snapshot(2);
-        let peers = addresses.iter().map(|address| Peer { address, figures }).collect();
+        let margin = Margin { rtt: 2, spread: 30, failures: 0 };
+        let learned = Shown { timeout: 5000, margin, before: 42, closes: 7, lasted: 60_000 };
+        let peers = addresses
+            .iter()
+            .map(|address| Peer { address, figures, learned: Some(learned) })
+            .collect();
 
         Upstream { name, timeout: Some(5000), margin: 250, peers }
     }

@@ -95,7 +95,8 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             continue;
         };
 
-        let Some(timeout) = module.and_then(|module| module.timeout(upstream)) else {
+        let Some((timeout, max_cached)) = module.and_then(|module| module.settings(upstream))
+        else {
             if conf.directive.is_none() {
                 continue;
             }
@@ -110,7 +111,7 @@ pub fn wrap_upstreams(cf: &mut ngx_conf_t) -> Result<(), Failed> {
             directive.warn_of_keepalive_timeout(cf, upstream, timeout, limit);
         }
 
-        let wrapped = Wrapped::wrap(upstream, policy, Some(init_peer));
+        let wrapped = Wrapped::wrap(upstream, policy, max_cached, Some(init_peer));
         let wrapped = conf.wrapped.insert(wrapped);
 
         let limit = limit.min(timeout);

@@ -43,13 +43,13 @@ impl KeepaliveModule {
         })
     }
 
-    /// The keepalive_timeout of the upstream, unless it keeps no connections.
-    pub fn timeout(self, upstream: &ngx_http_upstream_srv_conf_t) -> Option<Msec> {
+    /// The keepalive_timeout of the upstream, and how many connections it keeps, unless it keeps none.
+    pub fn settings(self, upstream: &ngx_http_upstream_srv_conf_t) -> Option<(Msec, usize)> {
         // SAFETY: an explicit upstream has the configuration of each module at the module's index.
         let conf = unsafe { *upstream.srv_conf.add(self.ctx_index) };
         // SAFETY: the leading fields of the module's private structure are declared alike; it is filled in by now.
         let conf = unsafe { conf.cast::<ngx_http_upstream_keepalive_srv_conf_t>().as_ref() }?;
 
-        (conf.max_cached != 0).then_some(conf.timeout as Msec)
+        (conf.max_cached != 0).then_some((conf.timeout as Msec, conf.max_cached))
     }
 }

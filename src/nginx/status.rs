@@ -20,7 +20,7 @@ use ngx::http::{
 };
 
 use crate::figures::status::{Format, Peer, Upstream};
-use crate::nginx::api::{cf, request};
+use crate::nginx::api::{cf, clock, request};
 use crate::nginx::memory::zone::MainConf;
 use crate::nginx::module::IdleTimeoutModule;
 
@@ -135,9 +135,11 @@ fn snapshot<'a>(conf: &MainConf, r: &'a ngx_http_request_t) -> Option<Vec<Upstre
         let mut peers = Vec::new();
 
         if let Some(upstream) = wrapped.shared.get() {
-            upstream.each_peer(|name, figures| {
+            upstream.each_peer(|peer| {
+                let (figures, learned) = (peer.snapshot(), peer.learned.shown(clock::now()));
+
                 peers.try_reserve(1).ok()?;
-                peers.push(Peer { address: copy(r, name)?, figures });
+                peers.push(Peer { address: copy(r, peer.name())?, figures, learned });
 
                 Some(())
             })?;

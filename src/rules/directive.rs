@@ -5,7 +5,7 @@ use core::fmt;
 use std::string::String;
 use std::vec::Vec;
 
-use super::policy::{Msec, Policy, PolicyError, Probe};
+use super::policy::{Learn, Msec, Policy, PolicyError, Probe};
 use super::repeat::Repeat;
 
 /// What is wrong with the arguments. Its text is in nginx's wording.
@@ -21,6 +21,8 @@ pub enum Error<'a> {
     MarginNotLess(&'a [u8], &'a [u8]),
     /// The backend is to tell its timeout, and not to be listened to.
     NoHint(&'a [u8]),
+    /// The margin is to be learned, and nothing is.
+    NothingLearned(&'a [u8], &'a [u8]),
 }
 
 impl fmt::Display for Error<'_> {
@@ -40,6 +42,9 @@ impl fmt::Display for Error<'_> {
                 )
             }
             Self::NoHint(hint) => write!(f, "\"{}\" leaves \"auto\" no timeout", text(hint)),
+            Self::NothingLearned(margin, learn) => {
+                write!(f, "\"{}\" is not possible with \"{}\"", text(margin), text(learn))
+            }
         }
     }
 }
@@ -74,8 +79,11 @@ pub fn parse<'a>(
     match policy.check() {
         Err(PolicyError::MarginNotLess) => Err(Error::MarginNotLess(given.get(b"margin"), timeout)),
         Err(PolicyError::NoTimeout) => Err(Error::Value(timeout)),
-        Ok(()) if policy.timeout.is_none() && !policy.hint => {
+        Ok(()) if policy.timeout.is_none() && !policy.hint && policy.learn != Learn::On => {
             Err(Error::NoHint(given.get(b"hint")))
+        }
+        Ok(()) if policy.learn == Learn::Off && given.get(b"margin") == b"margin=auto" => {
+            Err(Error::NothingLearned(given.get(b"margin"), given.get(b"learn")))
         }
         Ok(()) => Ok(Some(policy)),
     }
@@ -106,10 +114,22 @@ fn set(
         _ => time_or_off().map(|age| age.map_or(Probe::Off, Probe::From)),
     };
 
+    let learn = || match value {
+        b"on" => Some(Learn::On),
+        b"report" => Some(Learn::Report),
+        b"off" => Some(Learn::Off),
+        _ => None,
+    };
+
     let level = || Repeat::ALL.iter().find(|(name, _)| *name == value).map(|(_, level)| *level);
 
     match name {
-        b"margin" => policy.margin = Some(time(value)?),
+        b"margin" if value == b"auto" => policy.margin_learned = true,
+        b"margin" => {
+            policy.margin = Some(time(value)?);
+            policy.margin_learned = false;
+        }
+        b"learn" => policy.learn = learn()?,
         b"hint" => policy.hint = on_or_off()?,
         b"probe" => policy.probe = probe()?,
         b"repeat" => policy.repeat = level()?,
@@ -160,6 +180,10 @@ mod tests {
     #[test]
     fn policies() {
         let five = Policy::new(Some(5000));
+        let auto = Policy::new(None);
+
+        assert_eq!((five.learn, five.margin_learned), (Learn::Report, false));
+        assert_eq!((auto.learn, auto.margin_learned), (Learn::On, true));
 
         let cases = [
             ("off", None),
@@ -184,14 +208,22 @@ mod tests {
             (
                 "auto fails=on margin=100 probe=50 repeat=closed",
                 Some(Policy {
-                    timeout: None,
                     fails: true,
                     margin: Some(100),
+                    margin_learned: false,
                     probe: Probe::From(50),
                     repeat: Repeat::Closed,
-                    ..five
+                    ..auto
                 }),
             ),
+            ("5000 margin=auto", Some(Policy { margin_learned: true, ..five })),
+            ("5000 learn=on", Some(Policy { learn: Learn::On, ..five })),
+            ("5000 learn=report", Some(five)),
+            ("5000 learn=off", Some(Policy { learn: Learn::Off, ..five })),
+            ("auto learn=on margin=auto", Some(auto)),
+            ("auto learn=report", Some(Policy { learn: Learn::Report, ..auto })),
+            ("auto learn=off", Some(Policy { learn: Learn::Off, ..auto })),
+            ("auto hint=off", Some(Policy { hint: false, ..auto })),
         ];
 
         for (line, policy) in cases {
@@ -224,7 +256,13 @@ mod tests {
             ("5000 margin=1 margin=2", "duplicate parameter \"margin=2\""),
             ("5000 hint=on hint=on", "duplicate parameter \"hint=on\""),
             ("5000 margin=5000", "\"margin=5000\" must be less than the timeout \"5000\""),
-            ("auto hint=off", "\"hint=off\" leaves \"auto\" no timeout"),
+            ("5000 learn", "invalid parameter \"learn\""),
+            ("5000 learn=auto", "invalid parameter \"learn=auto\""),
+            ("5000 margin=Auto", "invalid parameter \"margin=Auto\""),
+            ("5000 learn=on learn=off", "duplicate parameter \"learn=off\""),
+            ("auto hint=off learn=report", "\"hint=off\" leaves \"auto\" no timeout"),
+            ("auto learn=off hint=off", "\"hint=off\" leaves \"auto\" no timeout"),
+            ("5000 margin=auto learn=off", "\"margin=auto\" is not possible with \"learn=off\""),
         ];
 
         for (line, message) in cases {

@@ -3,6 +3,8 @@
 
 pub mod directive;
 pub mod evidence;
+pub mod idle;
+pub mod learned;
 pub mod outcome;
 pub mod policy;
 pub mod protocol;

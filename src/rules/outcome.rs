@@ -20,13 +20,15 @@ pub enum Close {
     Evicted,
     /// nginx's own keepalive_timeout.
     Keepalive,
+    /// The backend closed it past the limit, where nginx had kept it to see when that is.
+    Watched,
     /// The worker process ended.
     Shutdown,
 }
 
 impl Close {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Margin,
         Self::Late,
         Self::Dead,
@@ -35,6 +37,7 @@ impl Close {
         Self::Unasked,
         Self::Evicted,
         Self::Keepalive,
+        Self::Watched,
         Self::Shutdown,
     ];
 
@@ -49,6 +52,7 @@ impl Close {
             Self::Unasked => "unasked",
             Self::Evicted => "evicted",
             Self::Keepalive => "keepalive",
+            Self::Watched => "watched",
             Self::Shutdown => "shutdown",
         }
     }
@@ -143,6 +147,11 @@ impl FailedReuse {
     /// A failure of that kind, with that evidence.
     pub const fn new(kind: Failure, evidence: Evidence) -> Self {
         Self { kind, evidence }
+    }
+
+    /// Whether the backend had let the connection go before the request came, as far as can be told.
+    pub fn shows_close(self) -> bool {
+        matches!(self.kind, Failure::Reset | Failure::Eof) && self.evidence != Evidence::Received
     }
 
     /// Whether it counts as a failure of the server, which has every right to close an idle connection. `early` tells

@@ -3,6 +3,8 @@
 //!
 //! All times are milliseconds. Points in time are of the monotonic clock and always an argument.
 
+use super::idle::Idle;
+use super::learned::Learned;
 use super::outcome::Close;
 use super::repeat::Repeat;
 
@@ -17,21 +19,17 @@ const DEFAULT_MARGIN: Msec = 1000;
 /// by the clock itself, so that a connection is not busy to a worker that was blocked for as long.
 const BUSY: Msec = 10;
 
-/// After a try no longer than this by nginx's clock, the idle age is counted from its start: a little too early, never too
-/// late, and the kernel need not be asked.
-const SHORT_TRY: Msec = 5;
-
-/// No connection stays for longer, whatever its backend says: ten years. nginx compares times by their difference, which
-/// has to be far from overflowing.
-const MAX_STAY: Msec = 10 * 365 * 24 * 3600 * 1000;
-
 /// What the configuration says about an upstream's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The backend's idle timeout; none when it is to say so itself.
     pub timeout: Option<Msec>,
-    /// How long before that a connection is let go.
+    /// How long before that a connection is let go, where it is configured.
     pub margin: Option<Msec>,
+    /// Whether the margin is by what is seen of the backend.
+    pub margin_learned: bool,
+    /// What becomes of what is learned of the backend's idle timeout.
+    pub learn: Learn,
     /// Whether what the backend says may lower the timeout.
     pub hint: bool,
     /// Which connections are looked at before they are used.
@@ -44,6 +42,17 @@ pub struct Policy {
     pub fails: bool,
     /// nginx's own keepalive_timeout, which holds where no timeout is known.
     pub keepalive_timeout: Msec,
+}
+
+/// What becomes of what is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learn {
+    /// It is the timeout, or lowers the configured one.
+    On,
+    /// It is shown.
+    Report,
+    /// Nothing is learned.
+    Off,
 }
 
 /// Which connections are looked at before they are used.
@@ -66,18 +75,6 @@ pub enum PolicyError {
     MarginNotLess,
 }
 
-/// What is known about an idle connection and its backend, and what follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Idle {
-    since: Msec,
-    /// From when on it must not be used.
-    deadline: Msec,
-    /// The timeout that the backend has told, or `UNTOLD`: an Option would take 8 bytes more for each connection.
-    hint: Msec,
-}
-
-const UNTOLD: Msec = Msec::MAX;
-
 /// Whether a request may be sent on an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -95,6 +92,8 @@ impl Policy {
         Self {
             timeout,
             margin: None,
+            margin_learned: timeout.is_none(),
+            learn: if timeout.is_none() { Learn::On } else { Learn::Report },
             hint: true,
             probe: Probe::Auto,
             non_idempotent: None,
@@ -120,7 +119,7 @@ impl Policy {
 
     /// The margin before a timeout.
     pub fn margin_of(&self, timeout: Msec) -> Msec {
-        self.margin.unwrap_or(DEFAULT_MARGIN.min(timeout / 2))
+        self.margin.unwrap_or(default_margin(timeout))
     }
 
     /// The timeout of a connection whose backend has told one, perhaps, as far as it is known.
@@ -128,7 +127,7 @@ impl Policy {
         lower(self.timeout, hint.filter(|_| self.hint))
     }
 
-    /// The idle age from which on a connection with this timeout must not be used.
+    /// The idle age from which on a connection with this timeout must not be used, before anything is learned.
     pub fn limit(&self, timeout: Option<Msec>) -> Msec {
         match timeout {
             Some(timeout) => timeout.saturating_sub(self.margin_of(timeout)),
@@ -136,25 +135,50 @@ impl Policy {
         }
     }
 
-    /// What follows for a connection that has been idle since then.
-    pub fn idle(&self, since: Msec, hint: Option<Msec>) -> Idle {
-        let stay = self.limit(self.timeout(hint)).min(MAX_STAY);
-        let deadline = since.saturating_add(stay);
+    /// The idle age from which on a connection must not be used whose backend has told a timeout, perhaps; none where
+    /// nothing is known but `keepalive_timeout`. Without a configured timeout, what is seen counts more than what is told.
+    pub fn known_limit(&self, hint: Option<Msec>, learned: &Learned, now: Msec) -> Option<Msec> {
+        let told = hint.filter(|_| self.hint);
+        let seen = match self.learn {
+            Learn::On => self.learned_limit(learned, now),
+            _ => None,
+        };
 
-        Idle { since, deadline, hint: hint.unwrap_or(UNTOLD) }
-    }
+        match (self.timeout, seen) {
+            // not another request
+            _ if told == Some(0) => told,
+            (None, Some(_)) => seen,
+            (None, None) => told.map(|_| self.limit(told)),
+            (Some(timeout), _) => {
+                let limit = timeout.saturating_sub(self.margin_before(timeout, learned, now));
 
-    /// What it counts as when the connection's time is over.
-    pub fn expiry(&self, idle: &Idle) -> Close {
-        match self.timeout(idle.hint()) {
-            Some(_) => Close::Margin,
-            None => Close::Keepalive,
+                lower(lower(Some(limit), told.map(|_| self.limit(told))), seen)
+            }
         }
     }
 
-    /// Whether a connection that ends now does so before its backend was expected to close it.
-    pub fn is_early(&self, idle: &Idle, now: Msec) -> bool {
-        self.timeout(idle.hint()).is_none() || now < idle.deadline
+    fn learned_limit(&self, learned: &Learned, now: Msec) -> Option<Msec> {
+        match self.margin {
+            None if self.margin_learned => learned.limit(now, None),
+            _ => {
+                let timeout = learned.timeout(now)?;
+
+                Some(timeout.saturating_sub(self.margin_of(timeout).min(timeout / 2)))
+            }
+        }
+    }
+
+    /// The margin before the configured timeout, by what is seen if it is to be.
+    fn margin_before(&self, timeout: Msec, learned: &Learned, now: Msec) -> Msec {
+        self.margin_learned
+            .then(|| learned.margin_before(now, timeout))
+            .flatten()
+            .unwrap_or_else(|| self.margin_of(timeout))
+    }
+
+    /// What follows for a connection that has been idle since then, and has that limit.
+    pub fn idle(&self, since: Msec, hint: Option<Msec>, limit: Option<Msec>) -> Idle {
+        Idle::new(since, hint, limit.unwrap_or(self.keepalive_timeout))
     }
 
     /// The verdict on a request that would use the connection now. `repeatable` tells whether nginx would repeat it, and
@@ -168,7 +192,7 @@ impl Policy {
     ) -> Verdict {
         let age = idle.age(now);
 
-        if now >= idle.deadline {
+        if now >= idle.deadline() {
             Verdict::Close(Close::Late)
         } else if self.non_idempotent.is_some_and(|from| age >= from) && !repeatable() {
             Verdict::Close(Close::NonIdempotent)
@@ -190,33 +214,9 @@ impl Probe {
     }
 }
 
-impl Idle {
-    /// How long the connection has been idle.
-    pub fn age(&self, now: Msec) -> Msec {
-        now.saturating_sub(self.since)
-    }
-
-    /// From when on it must not be used.
-    pub fn deadline(&self) -> Msec {
-        self.deadline
-    }
-
-    /// The timeout that the backend has told.
-    pub fn hint(&self) -> Option<Msec> {
-        (self.hint != UNTOLD).then_some(self.hint)
-    }
-}
-
-/// When a connection became idle whose try began at `started` and is over now: when the last byte arrived.
-///
-/// `last_data` tells when that was, if it is known, and is asked only where the answer can matter. A byte that waited
-/// in the socket, for a slow client or a blocked worker, is that much older than the end of the try.
-pub fn idle_since(started: Msec, now: Msec, last_data: impl FnOnce() -> Option<Msec>) -> Msec {
-    if now.saturating_sub(started) <= SHORT_TRY {
-        return started;
-    }
-
-    last_data().unwrap_or(now).max(started)
+/// The margin before a timeout where nothing else is known.
+pub fn default_margin(timeout: Msec) -> Msec {
+    DEFAULT_MARGIN.min(timeout / 2)
 }
 
 /// The lower of two timeouts, as far as they are known.
@@ -230,6 +230,16 @@ pub fn lower(this: Option<Msec>, that: Option<Msec>) -> Option<Msec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::idle::{self, is_early, MAX_STAY};
+    use crate::rules::learned::Event;
+
+    fn limit(policy: &Policy, hint: Option<Msec>) -> Option<Msec> {
+        policy.known_limit(hint, &Learned::default(), 0)
+    }
+
+    fn idle(policy: &Policy, since: Msec, hint: Option<Msec>) -> Idle {
+        policy.idle(since, hint, limit(policy, hint))
+    }
 
     #[test]
     fn margin() {
@@ -303,8 +313,56 @@ mod tests {
         ];
 
         for (name, policy, hint, stays) in cases {
-            assert_eq!(policy.idle(10_000, hint).deadline(), 10_000 + stays, "{name}");
+            assert_eq!(idle(&policy, 10_000, hint).deadline(), 10_000 + stays, "{name}");
         }
+    }
+
+    /// A backend that was seen to close at that age, 20 ms away.
+    fn closes_at(age: Msec) -> Learned {
+        let learned = Learned::default();
+
+        for now in [0, 2000, 4000] {
+            learned.observe(now, Event::Closed, age, 20_000);
+        }
+
+        learned
+    }
+
+    #[test]
+    fn learned() {
+        let auto = Policy { keepalive_timeout: 60_000, ..Policy::new(None) };
+        let exact = Policy { margin: Some(1000), margin_learned: false, ..auto };
+        let shown = Policy { learn: Learn::Report, ..auto };
+        let fixed = Policy::new(Some(5000));
+        let lower = Policy { learn: Learn::On, ..fixed };
+        let close = Policy { margin_learned: true, ..fixed };
+
+        let cases = [
+            // policy, hint, limit when nothing was seen, closes at 2 s, closes at 20 s
+            ("auto", auto, None, None, Some(1950), Some(19_950)),
+            ("what is seen counts more", auto, Some(5000), Some(4000), Some(1950), Some(19_950)),
+            ("not another request", auto, Some(0), Some(0), Some(0), Some(0)),
+            ("auto, margin", exact, None, None, Some(1000), Some(19_000)),
+            ("auto, report", shown, Some(5000), Some(4000), Some(4000), Some(4000)),
+            ("time", fixed, None, Some(4000), Some(4000), Some(4000)),
+            ("time, on", lower, None, Some(4000), Some(1000), Some(4000)),
+            ("time, on, told", lower, Some(3000), Some(2000), Some(1000), Some(2000)),
+            ("time, margin=auto", close, None, Some(4000), Some(4950), Some(4950)),
+            ("time, margin=auto, told", close, Some(3000), Some(2000), Some(2000), Some(2000)),
+        ];
+
+        for (name, policy, hint, nothing, low, high) in cases {
+            let limit = |learned: &Learned| policy.known_limit(hint, learned, 5000);
+
+            assert_eq!(limit(&Learned::default()), nothing, "{name}");
+            assert_eq!(limit(&closes_at(2000)), low, "{name}, 2 s");
+            assert_eq!(limit(&closes_at(20_000)), high, "{name}, 20 s");
+        }
+
+        // a margin never takes more than half of what was learned, and leaves nothing where that is nothing
+        assert_eq!(exact.known_limit(None, &closes_at(1500), 5000), Some(750));
+        assert_eq!(exact.known_limit(None, &closes_at(0), 5000), Some(0));
+        assert_eq!(auto.known_limit(None, &closes_at(0), 5000), Some(0));
     }
 
     #[test]
@@ -320,7 +378,7 @@ mod tests {
         ];
 
         for (policy, hint, close) in cases {
-            assert_eq!(policy.expiry(&policy.idle(0, hint)), close, "{policy:?} {hint:?}");
+            assert_eq!(idle::expiry(limit(&policy, hint)), close, "{policy:?} {hint:?}");
         }
     }
 
@@ -338,8 +396,8 @@ mod tests {
         ];
 
         for (name, policy, hint, passed, early) in cases {
-            let idle = policy.idle(10_000, hint);
-            assert_eq!(policy.is_early(&idle, 10_000 + passed), early, "{name}");
+            let limit = limit(&policy, hint);
+            assert_eq!(is_early(limit, passed), early, "{name}");
         }
     }
 
@@ -372,7 +430,7 @@ mod tests {
         ];
 
         for (policy, passed, get, post) in cases {
-            let (idle, now) = (policy.idle(10_000, None), 10_000 + passed);
+            let (idle, now) = (idle(&policy, 10_000, None), 10_000 + passed);
             let verdict = |repeatable| policy.verdict(&idle, now, || repeatable, || true);
 
             assert_eq!(verdict(true), get, "GET {policy:?} {passed}");
@@ -380,7 +438,7 @@ mod tests {
         }
 
         // a clock that went back makes no connection older
-        let idle = plain.idle(10_000, None);
+        let idle = idle(&plain, 10_000, None);
         assert_eq!(plain.verdict(&idle, 9_000, || true, || true), Verdict::Reuse);
         assert_eq!(idle.age(9_000), 0);
     }
@@ -388,7 +446,7 @@ mod tests {
     #[test]
     fn auto_looks_where_it_can_matter() {
         let auto = Policy::new(Some(5000));
-        let idle = auto.idle(10_000, None);
+        let idle = idle(&auto, 10_000, None);
 
         let cases = [
             // idle age, verdict where a failure would cost nothing, and where it would
@@ -404,35 +462,5 @@ mod tests {
             assert_eq!(verdict(true), covered, "{age}, covered");
             assert_eq!(verdict(false), uncovered, "{age}, not covered");
         }
-    }
-
-    #[test]
-    fn idle_since_the_last_byte() {
-        let cases = [
-            // started, now, last data, since
-            (1000, 3000, Some(3000), 3000),
-            (1000, 3000, Some(1500), 1500),
-            // no byte of the response is older than its request
-            (1000, 3000, Some(500), 1000),
-            (1000, 3000, Some(0), 1000),
-            // the kernel does not tell: from the end of the try on
-            (1000, 3000, None, 3000),
-        ];
-
-        for (started, now, last_data, since) in cases {
-            assert_eq!(idle_since(started, now, || last_data), since, "{started} {last_data:?}");
-        }
-    }
-
-    #[test]
-    fn short_try_is_not_looked_at() {
-        let unasked = || panic!("the kernel was asked");
-
-        assert_eq!(idle_since(1000, 1000, unasked), 1000);
-        assert_eq!(idle_since(1000, 1005, unasked), 1000);
-        // nginx's clock is late: by some ms, or by as much as timer_resolution
-        assert_eq!(idle_since(1000, 999, unasked), 1000);
-
-        assert_eq!(idle_since(1000, 1006, || Some(1004)), 1004);
     }
 }

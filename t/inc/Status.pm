@@ -124,7 +124,7 @@ sub flat {
 
 	my %flat = %$figures;
 
-	delete @flat{qw/timeout_ms margin_ms/};
+	delete @flat{qw/timeout_ms margin_ms learned/};
 
 	my $ages = delete $flat{ages};
 	$flat{"ages.$_"} = $ages->{$_}{count} for keys %$ages;

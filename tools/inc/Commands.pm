@@ -20,6 +20,7 @@ my %reason = (
 	faults => 'it takes minutes',
 	fuzz => 'it takes as long as it is told',
 	install => 'it changes the machine',
+	learn => 'it takes minutes',
 	matrix => '.ci/run does, with one release',
 	mutants => 'it takes minutes',
 	sanitize => 'it takes minutes',

@@ -91,6 +91,14 @@ sub metrics {
 		$labels{$name}{$_} = 1 for grep { $_ ne 'le' } $labels =~ /(\w+)="/g;
 	}
 
+	# one that has no value here shows no labels
+
+	for my $row ($page->table('Metrics')) {
+		my $name = bare($row->[0]);
+
+		$labels{$name} = { map { $_ => 1 } $row->[3] =~ /`(\w+)`/g } if $type{$name} && !$labels{$name};
+	}
+
 	compare('metric', [map { join ' ', bare($_->[0]), @$_[1, 3] } $page->table('Metrics')],
 		[map { my $name = $_; join ' ', $name, $type{$name}, join ', ', map { "`$_`" } in_order(keys %{$labels{$name}}) }
 			keys %type]);
@@ -121,7 +129,7 @@ sub keys_of_json {
 	my ($upstream) = values %{$status->{upstreams}};
 	my ($peer) = values %{$upstream->{peers}};
 
-	compare('JSON', [map { bare($_->[0]) } $page->table('JSON')], [keys %$upstream]);
+	compare('JSON', [map { bare($_->[0]) } grep { $_->[1] !~ /of a peer only/ } $page->table('JSON')], [keys %$upstream]);
 	compare('JSON of a peer', [map { bare($_->[0]) } grep { $_->[1] !~ /of the upstream only/ } $page->table('JSON')],
 		[keys %$peer]);
 }
@@ -141,7 +149,7 @@ sub parameters {
 
 	my ($syntax) = map { $_->{text} } grep { $_->{text} =~ /^Syntax: +upstream_idle_timeout/ } $page->blocks();
 
-	compare('parameter', [$syntax =~ /\[(\w+)=/g], [source() =~ /^\s*b"(\w+)" => policy\./mg]);
+	compare('parameter', [$syntax =~ /\[(\w+)=/g], [source() =~ /^\s*b"(\w+)"(?: if .*)? => policy\./mg]);
 }
 
 sub variables {

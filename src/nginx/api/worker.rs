@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use nginx_sys::{ngx_event_flags, NGX_USE_LEVEL_EVENT};
+use nginx_sys::{ngx_cycle, ngx_event_flags, NGX_USE_LEVEL_EVENT};
 
 /// A static variable of the process, of a type that is not for several threads.
 pub struct Worker<T>(T);
@@ -30,4 +30,11 @@ pub fn hears_once() -> bool {
     let flags = unsafe { ngx_event_flags };
 
     flags & NGX_USE_LEVEL_EVENT as usize == 0
+}
+
+/// Whether the worker has connections for more than its requests: a quarter of them are free.
+pub fn has_spare_connections() -> bool {
+    // SAFETY: nginx sets the cycle before it handles events, and replaces it between two callbacks only.
+    unsafe { ngx_cycle.as_ref() }
+        .is_some_and(|cycle| cycle.free_connection_n.saturating_mul(4) >= cycle.connection_n)
 }

@@ -12,8 +12,10 @@ use crate::nginx::api::pool::{value_at, LivesIn, OfConnection};
 use crate::nginx::api::worker::Worker;
 use crate::nginx::api::{clock, log};
 use crate::nginx::memory::peer::Pinned;
+use crate::nginx::memory::wrapped::Wrapped;
+use crate::rules::idle::Idle;
 use crate::rules::outcome::Close;
-use crate::rules::policy::{Idle, Msec};
+use crate::rules::policy::Msec;
 
 /// The connection that nginx may be moving to the cache; another one that is closed meanwhile had to make room. Null
 /// again when it was closed itself.
@@ -21,34 +23,64 @@ static RELEASED: Worker<Cell<*mut ngx_connection_t>> = Worker::new(Cell::new(ptr
 
 const NOT_HELD: Msec = Msec::MAX;
 
+/// Where an idle connection is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// It is not idle, or not counted as such.
+    No,
+    /// In nginx's cache.
+    Cached,
+    /// Out of it, and not for requests.
+    Apart,
+}
+
 /// What is remembered about a connection; lives in the connection's pool.
 #[repr(C)]
 pub struct Record {
     place: Place,
     connection: Connection,
+    wrapped: &'static Wrapped,
     peer: Pinned,
-    idle: Cell<Idle>,
+    pub(super) idle: Cell<Idle>,
     tls: bool,
-    /// Whether the connection is counted as idle.
-    cached: Cell<bool>,
+    /// Whether it may be kept unused.
+    watchable: bool,
+    /// Where the connection is, as it is counted.
+    kept: Cell<Kept>,
+    /// The version of what was learned by which its limit is.
+    pub(super) version: Cell<u32>,
+    /// Whether it is kept unused, to see when the backend closes it.
+    watched: Cell<bool>,
     /// Until when the end of the stream is kept from nginx, while a request has the connection; `NOT_HELD` if it is not.
     held: Cell<Msec>,
     /// Whether its time in the cache is over.
     expired: Cell<bool>,
     /// What that counts as.
-    expiry: Cell<Close>,
+    pub(super) expiry: Cell<Close>,
 }
 
 impl Record {
     /// Begins to remember a connection to the peer; none when there is no memory for it.
-    pub fn attach(connection: &Connection, peer: Pinned, idle: Idle) -> Option<&Self> {
+    pub fn attach<'a>(
+        connection: &'a Connection,
+        wrapped: &'static Wrapped,
+        peer: Pinned,
+        watchable: bool,
+    ) -> Option<&'a Self> {
+        // another one, so that the limit is found
+        let version = Cell::new(peer.learned.version().wrapping_add(1));
+
         connection.pool()?.put(Self {
             place: Place::nowhere(),
             connection: *connection,
+            wrapped,
             peer,
-            idle: Cell::new(idle),
+            idle: Cell::new(Idle::new(0, None, 0)),
             tls: connection.is_tls(),
-            cached: Cell::new(false),
+            watchable,
+            kept: Cell::new(Kept::No),
+            version,
+            watched: Cell::new(false),
             held: Cell::new(NOT_HELD),
             expired: Cell::new(false),
             expiry: Cell::new(Close::Keepalive),
@@ -64,6 +96,10 @@ impl Record {
         self.connection
     }
 
+    pub fn wrapped(&self) -> &'static Wrapped {
+        self.wrapped
+    }
+
     /// The peer that the connection leads to.
     pub fn peer(&self) -> &Pinned {
         &self.peer
@@ -73,24 +109,46 @@ impl Record {
         self.idle.get()
     }
 
-    pub fn set_idle(&self, idle: Idle) {
-        self.idle.set(idle);
+    pub(super) fn is_watchable(&self) -> bool {
+        self.watchable
     }
 
-    /// Counts the connection as idle until its deadline; what it counts as to be closed then.
-    pub fn enter_cache(&self, expiry: Close) {
-        self.expiry.set(expiry);
-        self.cached.set(true);
-        self.peer.enter_cache();
+    pub fn is_watched(&self) -> bool {
+        self.watched.get()
+    }
 
-        self.schedule();
+    pub(super) fn set_watched(&self) {
+        self.watched.set(true);
+    }
+
+    /// Counts the connection as idle until its deadline.
+    pub fn enter_cache(&self) {
+        self.kept.set(Kept::Cached);
+        self.peer.enter_cache();
+        self.wrapped.enter_cache();
+
+        // one that is watched is let go by nginx alone
+        if !self.watched.get() {
+            self.schedule();
+        }
     }
 
     /// Counts the connection as idle no more.
     pub fn leave_cache(&self) {
-        if self.cached.replace(false) {
-            self.peer.leave_cache();
+        match self.kept.replace(Kept::No) {
+            Kept::No => {}
+            Kept::Cached => {
+                self.wrapped.leave_cache();
+                self.peer.leave_cache();
+            }
+            Kept::Apart => self.peer.leave_cache(),
         }
+    }
+
+    /// The connection has left nginx's cache, and is idle yet.
+    pub(super) fn keep_apart(&self) {
+        self.wrapped.leave_cache();
+        self.kept.set(Kept::Apart);
     }
 
     /// Sees to it that the connection's turn comes no later than its deadline.
@@ -119,9 +177,18 @@ impl Record {
     }
 
     fn count_close(&self, reason: Close) {
-        let age = self.idle.get().age(clock::now());
+        let now = clock::now();
+        let age = self.idle.get().age(now);
 
         self.peer.counters.close(reason, age);
+        self.learn_from_close(reason, now);
+
+        if self.watched.get() {
+            // when the worker ends, or nginx needs the room, it has shown nothing
+            let shown = matches!(reason, Close::Watched | Close::Keepalive);
+
+            self.peer.learned.end_watch(now, shown || reason == Close::Shutdown);
+        }
 
         // SAFETY: nginx sets the log of a connection to one that lives as long.
         if let Some(log) = NonNull::new(self.connection.log()) {
@@ -150,6 +217,8 @@ impl Record {
             Close::Shutdown
         } else if self.connection.has_unasked(self.tls) {
             Close::Unasked
+        } else if self.watched.get() {
+            Close::Watched
         } else {
             Close::Peer
         }
@@ -174,7 +243,7 @@ pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
     // SAFETY: the caller's promise.
     let record = unsafe { place.cast::<Record>().as_ref() };
 
-    if !record.cached.get() {
+    if record.kept.get() == Kept::No {
         return match record.held.get() {
             NOT_HELD => {}
             until if until > now => record.hold(until),
@@ -182,8 +251,15 @@ pub unsafe fn take_turn(place: NonNull<Place>, now: Msec) {
         };
     }
 
-    if record.idle.get().deadline() > now {
+    let idle = record.idle.get();
+
+    // what failures have shown may be forgotten by now
+    if record.find_limit(idle.since(), idle.hint(), now).deadline() > now && !record.is_watched() {
         return record.schedule();
+    }
+
+    if record.is_watched() || record.begin_watch(now) {
+        return;
     }
 
     let connection = record.connection;

@@ -14,13 +14,19 @@ use ngx::core::slab::LockedSlabPool;
 use super::slab::{self, Growing, NoMemory, Shared};
 use super::workers;
 use crate::figures::counters::{Counters, Snapshot};
+use crate::rules::learned::Learned;
 use crate::rules::outcome::Close;
+
+/// The name of what is counted once the table of peers is full.
+pub const OTHER: &[u8] = b"other";
 
 /// A peer. Its memory stays that of a peer for ever.
 pub struct Peer {
     pub upstream: &'static [u8],
     name: Name,
     pub counters: Counters,
+    /// What is seen of its idle timeout.
+    pub learned: Learned,
     /// The last configuration of the upstream that named it.
     named: AtomicU32,
     gauges: Growing<Gauges, 16>,
@@ -83,6 +89,7 @@ impl Peer {
             upstream,
             name: Name::new(name),
             counters: Counters::default(),
+            learned: Learned::default(),
             named: AtomicU32::new(0),
             gauges: Growing::default(),
         };
@@ -163,6 +170,11 @@ impl Peer {
         gauges.pins.store(0, Ordering::Release);
     }
 
+    /// Whether it is one peer, of which something can be learned, and not what is left of many.
+    pub fn is_one(&self) -> bool {
+        self.name() != OTHER
+    }
+
     /// Adds what was counted of a peer in a zone whose workers are about to end.
     pub fn absorb(&self, before: &Snapshot) {
         self.counters.absorb(before);
@@ -177,6 +189,8 @@ impl Peer {
 
         // SAFETY: these are atomics in shared memory, which nobody else uses at this time.
         unsafe { ptr::from_ref(&self.counters).cast_mut().write(Counters::default()) };
+
+        self.learned.absorb(&Learned::default());
 
         self.name.set(name);
 

@@ -7,16 +7,12 @@ use ngx::core::slab::LockedSlabPool;
 use ngx::core::SlabPool;
 
 use super::header::Header;
-use super::peer::{Peer, Pinned};
+use super::peer::{Peer, Pinned, OTHER};
 use super::slab::{self, NoMemory, Shared};
 use super::table::{Key, Seen, Table};
 use super::workers;
-use crate::figures::counters::Snapshot;
 use crate::nginx::api::clock;
 use crate::rules::policy::Msec;
-
-/// The name of what is counted once the table of peers is full.
-const OTHER: &[u8] = b"other";
 
 /// How often a worker looks through a full table for a peer that is gone.
 const LOOK_INTERVAL: Msec = 1000;
@@ -180,15 +176,15 @@ impl Upstream {
         self.peers.peers().chain([self.other])
     }
 
-    /// Takes the figures of each peer, and of the others if there were any; meanwhile none are moved.
-    pub fn each_peer(&self, mut each: impl FnMut(&[u8], Snapshot) -> Option<()>) -> Option<()> {
+    /// Shows each peer, and the others if there were any; meanwhile none becomes another.
+    pub fn each_peer(&self, each: impl FnMut(&Peer) -> Option<()>) -> Option<()> {
         let _lock = self.pool.lock();
         let others = self.has_other.load(Ordering::Relaxed).then_some(self.other);
 
-        self.peers.peers().chain(others).try_for_each(|peer| each(peer.name(), peer.snapshot()))
+        self.peers.peers().chain(others).try_for_each(each)
     }
 
-    /// Takes over what was counted in a zone that is replaced, and whose workers are about to end.
+    /// Takes over what was counted and learned in a zone that is replaced, and whose workers are about to end.
     pub fn absorb_from(&'static self, header: &Header) {
         let Some(before) = header.find(self.name) else {
             return;
@@ -196,7 +192,8 @@ impl Upstream {
 
         let locked = self.pool.lock();
 
-        let _ = before.each_peer(|name, figures| {
+        let _ = before.each_peer(|old| {
+            let (name, figures) = (old.name(), old.snapshot());
             let key = Key::new(name);
 
             let peer = match self.peers.find(key) {
@@ -206,7 +203,10 @@ impl Upstream {
             };
 
             match peer {
-                Some(peer) => peer.absorb(&figures),
+                Some(peer) => {
+                    peer.absorb(&figures);
+                    peer.learned.absorb(&old.learned);
+                }
                 None => {
                     self.other.absorb(&figures);
                     self.has_other.store(true, Ordering::Relaxed);

@@ -20,6 +20,9 @@ pub struct Wrapped {
     /// How many peers there is to be room for: those of the configuration have it whatever comes.
     pub capacity: usize,
     servers: &'static [ngx_http_upstream_server_t],
+    /// How many connections the cache of a worker has room for, and how many are there in this one.
+    max_cached: usize,
+    cached: Cell<usize>,
     /// The counters, once nginx has made the zone.
     pub shared: Cell<Option<&'static Upstream>>,
 }
@@ -40,6 +43,7 @@ impl Wrapped {
     pub fn wrap(
         upstream: &mut ngx_http_upstream_srv_conf_t,
         policy: Policy,
+        max_cached: usize,
         init: ngx_http_upstream_init_peer_pt,
     ) -> Self {
         // SAFETY: it is nginx's array of servers, which lives as long as the configuration.
@@ -54,8 +58,25 @@ impl Wrapped {
             init: mem::replace(&mut upstream.peer.init, init),
             capacity: addresses.saturating_mul(2).next_power_of_two().max(least),
             servers,
+            max_cached,
+            cached: Cell::new(0),
             shared: Cell::new(None),
         }
+    }
+
+    /// A connection has come to the cache of this process.
+    pub fn enter_cache(&self) {
+        self.cached.set(self.cached.get().wrapping_add(1));
+    }
+
+    /// A connection has left the cache of this process.
+    pub fn leave_cache(&self) {
+        self.cached.set(self.cached.get().wrapping_sub(1));
+    }
+
+    /// Whether the cache of this process has room for a connection that no request will use, beside others.
+    pub fn has_room(&self) -> bool {
+        self.max_cached > 1 && self.cached.get() < self.max_cached
     }
 
     /// The addresses of the servers in the configuration. A server that is resolved at run time has one without a name.

@@ -10,8 +10,9 @@ use crate::nginx::api::peer_connection::PeerConnection;
 use crate::nginx::api::{array, clock, request};
 use crate::nginx::idle::record::{connection_outlives, Record};
 use crate::rules::evidence::Seen;
+use crate::rules::idle::{idle_since, is_early};
 use crate::rules::outcome::{Evidence, FailedReuse};
-use crate::rules::policy::{idle_since, lower, Msec};
+use crate::rules::policy::{lower, Msec};
 
 const FAILED: ngx_uint_t = NGX_PEER_FAILED as ngx_uint_t;
 
@@ -19,6 +20,7 @@ const FAILED: ngx_uint_t = NGX_PEER_FAILED as ngx_uint_t;
 struct Report<'a> {
     failed: FailedReuse,
     record: &'a Record,
+    limit: Option<Msec>,
     /// The idle age.
     age: Msec,
     /// For how long the request had been waiting.
@@ -40,14 +42,18 @@ impl PeerData {
 
         self.receiving.end(connection);
 
+        let record = Record::of(&connection);
+
+        self.learn_from_answer(record);
+
         if state & FAILED != 0 {
-            let state = self.failed_reuse(pc, connection).unwrap_or(state);
+            let state = self.failed_reuse(pc, connection, record).unwrap_or(state);
             return self.original.free(pc, state);
         }
 
         // otherwise the keepalive module does not take it
         if self.upstream().keepalive() != 0 {
-            self.keep(pc, connection, state);
+            self.keep(pc, connection, record, state);
         } else {
             self.original.free(pc, state);
         }
@@ -63,23 +69,42 @@ impl PeerData {
         any && (!may_be_http2(self.upstream()) || self.receiving.is_past_frames())
     }
 
-    fn keep(&self, pc: PeerConnection, connection: Connection, state: ngx_uint_t) {
-        let record = Record::of(&connection);
+    fn learn_from_answer(&self, record: Option<&Record>) {
+        let Some((record, age)) = record.zip(self.tries.current().idle()) else {
+            return;
+        };
 
+        if record.peer().learned.heeds_answer(age) && self.has_header() {
+            record.learn_from_answer(age);
+        }
+    }
+
+    fn keep(
+        &self,
+        pc: PeerConnection,
+        connection: Connection,
+        record: Option<&Record>,
+        state: ngx_uint_t,
+    ) {
         // with timer_resolution, nginx's time may be from before the try
         let now = clock::event_time().max(self.started.get());
         let since = idle_since(self.started.get(), now, || connection.last_data());
-        let idle = self.wrapped.policy.idle(since, self.hint(record));
+        let hint = self.hint(record);
 
-        let record = match record {
-            Some(record) => {
-                record.set_idle(idle);
-                Some(record)
-            }
-            None => self.peer.take().and_then(|peer| Record::attach(&connection, peer, idle)),
-        };
+        let record = record.or_else(|| {
+            let peer = self.peer.take()?;
 
-        let Some(record) = record.filter(|_| idle.deadline() > now) else {
+            Record::attach(&connection, self.wrapped, peer, self.is_watchable())
+        });
+
+        let kept = record.filter(|record| {
+            record.set_idle(since, hint, now).deadline() > now
+                || hint != Some(0)
+                    && record.peer().learned.timeout(now).is_some()
+                    && record.begin_watch(now)
+        });
+
+        let Some(record) = kept else {
             self.refuse_keepalive();
             return self.original.free(pc, state);
         };
@@ -88,8 +113,14 @@ impl PeerData {
         let open = connection_outlives(connection, || self.original.free(pc, state));
 
         if open && pc.connection().is_none() && connection.is_idle() {
-            record.enter_cache(self.wrapped.policy.expiry(&idle));
+            record.enter_cache();
         }
+    }
+
+    /// Whether a connection may be kept unused to see what its backend does. With FastCGI it would have a process for
+    /// itself.
+    fn is_watchable(&self) -> bool {
+        !self.upstream().schema.as_bytes().starts_with(b"fastcgi")
     }
 
     /// What the backend has said about the connection, now in the header of its response or before.
@@ -104,7 +135,12 @@ impl PeerData {
     /// Counts the try if it was a reuse that failed. The balancer hears of no failure where the server has but closed an idle
     /// connection: the state is the one that it is told instead, as it is of a 403 or 404 that goes to the next server.
     #[cold]
-    fn failed_reuse(&self, pc: PeerConnection, connection: Connection) -> Option<ngx_uint_t> {
+    fn failed_reuse(
+        &self,
+        pc: PeerConnection,
+        connection: Connection,
+        record: Option<&Record>,
+    ) -> Option<ngx_uint_t> {
         let age = self.tries.current().idle()?;
 
         if self.has_header() {
@@ -120,18 +156,20 @@ impl PeerData {
 
         let failed = seen.failed_reuse()?;
 
-        let (record, now) = (Record::of(&connection)?, clock::now());
-        let policy = &self.wrapped.policy;
-        let blamed = policy.fails || failed.blames_server(policy.is_early(&record.idle(), now));
+        let (record, now) = (record?, clock::now());
+        let limit = record.known_limit(record.idle().hint(), now);
+        let is_early = is_early(limit, record.idle().age(now));
+        let blamed = self.wrapped.policy.fails || failed.blames_server(is_early);
         let waited = now.saturating_sub(self.started.get());
 
         record.peer().counters.failure(failed, age);
+        record.learn_from_failure(failed, age, now);
         self.peer.set(Some(record.peer().clone()));
         self.tries.set_failed(failed);
         self.bitten.set(true);
 
         let again = self.allow_again(failed, record.peer());
-        self.report(pc, &Report { failed, record, age, waited, blamed, again });
+        self.report(pc, &Report { failed, record, limit, age, waited, blamed, again });
 
         if blamed {
             return None;
@@ -145,17 +183,15 @@ impl PeerData {
 
     #[cold]
     fn report(&self, pc: PeerConnection, report: &Report<'_>) {
-        let Report { failed, record, age, waited, blamed, again } = *report;
+        let Report { failed, record, limit, age, waited, blamed, again } = *report;
         let (peer, kind, evidence) = (record.peer(), failed.kind.name(), failed.evidence.name());
-        let policy = &self.wrapped.policy;
         let not = if blamed { "" } else { "not " };
         let again = if again { ", may be sent again" } else { "" };
 
-        match policy.timeout(record.idle().hint()) {
-            Some(timeout) => pc.warn(format_args!(
+        match limit {
+            Some(limit) => pc.warn(format_args!(
                 "reused connection to {peer} failed: {kind}, request {evidence}, sent {waited} ms \
-                 ago after {age} ms idle, limit {} ms, {not}a failure of the server{again}",
-                policy.limit(Some(timeout))
+                 ago after {age} ms idle, limit {limit} ms, {not}a failure of the server{again}"
             )),
             None => pc.warn(format_args!(
                 "reused connection to {peer} failed: {kind}, request {evidence}, sent {waited} ms \

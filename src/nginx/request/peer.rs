@@ -135,11 +135,8 @@ impl PeerData {
         let by = self.repeated_by();
 
         if let Some(reason) = self.refusal(record, now, by) {
-            let connection = record.connection();
-
             pc.forget_connection();
-            record.let_go(reason);
-            connection.close();
+            self.turn_down(record, reason, now);
             self.expect_fresh(now);
 
             return NGX_OK;
@@ -150,12 +147,28 @@ impl PeerData {
         rc
     }
 
+    /// Closes a connection that is not for the request, or keeps it to be watched.
+    fn turn_down(&self, record: &Record, reason: Close, now: Msec) {
+        let connection = record.connection();
+
+        if reason == Close::Late && (record.is_watched() || record.begin_watch(now)) {
+            return record.keep_from_request(now);
+        }
+
+        record.let_go(reason);
+        connection.close();
+    }
+
     /// Why a request may not be sent on the connection, if it may not.
     fn refusal(&self, record: &Record, now: Msec, by: By) -> Option<Close> {
+        if record.is_watched() {
+            return Some(Close::Late);
+        }
+
         let connection = record.connection();
 
         let verdict = self.wrapped.policy.verdict(
-            &record.idle(),
+            &record.update_idle(now),
             now,
             || by != By::Nobody && self.is_idempotent(),
             || self.is_covered(by, connection),
@@ -171,12 +184,13 @@ impl PeerData {
     }
 
     fn reuse(&self, record: &Record, now: Msec, by: By) {
-        let (age, connection) = (record.idle().age(now), record.connection());
+        let (idle, connection) = (record.idle(), record.connection());
+        let (age, limit) = (idle.age(now), idle.limit());
 
         record.leave_cache();
         record.peer().counters.reuse(age);
 
-        self.begin_try(now, Way::Reused(age));
+        self.begin_try(now, Way::Reused { age, limit });
         self.sent.set(true);
         self.unsent.set(false);
         self.tls_written.set(connection.tls_written());

@@ -17,8 +17,8 @@ pub enum Way {
     Nowhere,
     /// A new one.
     Fresh,
-    /// One that had been idle for so long.
-    Reused(Msec),
+    /// One that had been idle for so long, of the time for which it may be.
+    Reused { age: Msec, limit: Msec },
 }
 
 /// One of a request's tries to get a response.
@@ -40,7 +40,15 @@ impl Try {
     /// For how long the connection had been idle, if it was a cached one.
     pub fn idle(&self) -> Option<Msec> {
         match self.way {
-            Way::Reused(idle) => Some(idle),
+            Way::Reused { age, .. } => Some(age),
+            _ => None,
+        }
+    }
+
+    /// For how long a cached connection might have been idle at the most.
+    pub fn limit(&self) -> Option<Msec> {
+        match self.way {
+            Way::Reused { limit, .. } => Some(limit),
             _ => None,
         }
     }

@@ -17,13 +17,15 @@ use super::callbacks::tries;
 use super::tries::{has_header, Try, Way};
 use crate::nginx::api::array;
 use crate::nginx::api::cf::Failed;
+use crate::rules::policy::Msec;
 
 /// Room for the value of a try, and for what separates it from the next.
 const MAX_LEN: usize = 32;
 
-const VARIABLES: [(ngx_str_t, ngx_http_get_variable_pt); 4] = [
+const VARIABLES: [(ngx_str_t, ngx_http_get_variable_pt); 5] = [
     (ngx_string!("upstream_reused"), Some(reused)),
     (ngx_string!("upstream_idle_time"), Some(idle_time)),
+    (ngx_string!("upstream_idle_limit"), Some(idle_limit)),
     (ngx_string!("upstream_reuse_outcome"), Some(outcome)),
     (ngx_string!("upstream_reuse_evidence"), Some(evidence)),
 ];
@@ -55,7 +57,7 @@ fn write_reused(
     out.write_str(match this.way {
         Way::Nowhere => "-",
         Way::Fresh => "0",
-        Way::Reused(_) => "1",
+        Way::Reused { .. } => "1",
     })
 }
 
@@ -64,8 +66,20 @@ fn write_idle_time(
     this: &Try,
     _state: &ngx_http_upstream_state_t,
 ) -> fmt::Result {
-    match this.idle() {
-        Some(age) => write!(out, "{}.{:03}", age / 1000, age % 1000),
+    write_seconds(out, this.idle())
+}
+
+fn write_idle_limit(
+    out: &mut dyn Write,
+    this: &Try,
+    _state: &ngx_http_upstream_state_t,
+) -> fmt::Result {
+    write_seconds(out, this.limit())
+}
+
+fn write_seconds(out: &mut dyn Write, msec: Option<Msec>) -> fmt::Result {
+    match msec {
+        Some(msec) => write!(out, "{}.{:03}", msec / 1000, msec % 1000),
         None => out.write_str("-"),
     }
 }
@@ -195,5 +209,6 @@ macro_rules! handler {
 
 handler!(reused, write_reused);
 handler!(idle_time, write_idle_time);
+handler!(idle_limit, write_idle_limit);
 handler!(outcome, write_outcome);
 handler!(evidence, write_evidence);

@@ -7,9 +7,10 @@ use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_destroy_pool, ngx_ev
 
 use crate::nginx::api::pool::{OfConnection, Pool};
 
-mod seen;
+pub mod seen;
 mod socket;
 pub mod tls;
+mod watch;
 
 /// An open connection of nginx's.
 #[derive(Clone, Copy)]

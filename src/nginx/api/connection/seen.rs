@@ -12,6 +12,21 @@ use crate::rules::policy::Msec;
 use crate::rules::protocol::tls_record;
 use crate::rules::repeat::Wait;
 
+/// The kernel's names of states.
+const TCP_CLOSE: u8 = 7;
+const TCP_CLOSE_WAIT: u8 = 8;
+
+/// What the peer has done to an idle connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing that is seen.
+    None,
+    /// It has ended its side, at that time.
+    Fin(Msec),
+    /// It has closed or reset it; when is not known.
+    Gone,
+}
+
 impl Connection {
     /// When the last byte arrived at the earliest, where the kernel tells: it does for TCP.
     pub fn last_data(self) -> Option<Msec> {
@@ -33,6 +48,27 @@ impl Connection {
         let n = unsafe { libc::recv(self.get().fd, ptr::addr_of_mut!(byte).cast(), 1, flags) };
 
         n != -1 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+    }
+
+    /// What the peer has done to an idle connection, and the round trip in microseconds, 0 where it is not known.
+    pub fn idle_end(self) -> (End, u32) {
+        let Some(info) = self.tcp_info() else {
+            let is_unix = self.socket_option(libc::SOL_SOCKET, libc::SO_PROTOCOL) == Some(0);
+            let end = if self.is_dead() { End::Gone } else { End::None };
+
+            return (end, is_unix.into());
+        };
+
+        let end = match info.tcpi_state {
+            TCP_CLOSE => End::Gone,
+            // the last segment with an ACK was the FIN, if it is nothing that waits to be read
+            TCP_CLOSE_WAIT => {
+                End::Fin(clock::now().saturating_sub(Msec::from(info.tcpi_last_ack_recv)))
+            }
+            _ => End::None,
+        };
+
+        (end, info.tcpi_rtt.max(1))
     }
 
     /// Whether the peer has sent something to an idle connection, and has not merely closed it.
@@ -86,9 +122,6 @@ impl Connection {
     }
 
     fn tcp(self) -> Option<Tcp> {
-        const TCP_CLOSE: u8 = 7;
-        const TCP_CLOSE_WAIT: u8 = 8;
-
         // the questions are in the order of the fields: what happens between two of them can't make a request seem refused
         // that was not
         let info = self.tcp_info()?;

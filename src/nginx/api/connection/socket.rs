@@ -40,5 +40,5 @@ unsafe impl SocketOption for c_int {
 // SAFETY: it is made of integers.
 unsafe impl SocketOption for libc::tcp_info {
     // what an older kernel knows of it is shorter, and has all that is read here
-    const WANTED: usize = mem::offset_of!(libc::tcp_info, tcpi_last_ack_recv);
+    const WANTED: usize = mem::offset_of!(libc::tcp_info, tcpi_snd_ssthresh);
 }
