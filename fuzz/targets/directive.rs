@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pure::rules::directive::{parse, Error};
-use pure::rules::policy::Msec;
+use pure::rules::policy::{Learn, Msec};
 
 fuzz_target!(|data: &[u8]| {
     let arguments: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
@@ -15,7 +15,10 @@ fuzz_target!(|data: &[u8]| {
         Ok(Some(policy)) => {
             assert_eq!(policy.check(), Ok(()));
             assert!(policy.timeout.is_none_or(|timeout| policy.margin() < timeout));
-            assert!(policy.timeout.is_some() || policy.hint);
+            assert!(policy.timeout.is_some() || policy.hint || policy.learn == Learn::On);
+            assert!(
+                policy.learn != Learn::Off || policy.timeout.is_none() || !policy.margin_learned
+            );
             assert!(policy.limit(policy.timeout) > 0);
         }
         Ok(None) => assert_eq!(arguments, [b"off"]),
@@ -23,9 +26,8 @@ fuzz_target!(|data: &[u8]| {
             // the message quotes what is wrong
             let quoted = match error {
                 Error::Value(value) | Error::Parameter(value) | Error::Duplicate(value) => value,
-                Error::MarginNotLess(value, _)
-                | Error::NoHint(value)
-                | Error::NothingLearned(value, _) => value,
+                Error::MarginNotLess(value, _) | Error::NothingLearned(value, _) => value,
+                Error::NoHint(value) => value,
             };
 
             assert!(arguments.contains(quoted));
@@ -44,8 +46,8 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(parse(&twice, time), Err(Error::Duplicate(parameter)));
     }
 
-    // there are six of them
-    assert!(arguments.len() <= 7);
+    // there are seven of them
+    assert!(arguments.len() <= 8);
 });
 
 /// Stands in for nginx's times: a number of milliseconds, or of seconds.
